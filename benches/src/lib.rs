@@ -1,0 +1,1 @@
+//! Workloads that more than one bench uses.

@@ -1,0 +1,11 @@
+//! `similar_fast._core`: converts, detaches from the interpreter, calls the core, wraps.
+
+mod error;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", similar_fast_core::VERSION)?;
+    error::register(module)
+}
