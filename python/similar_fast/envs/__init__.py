@@ -1,0 +1,1 @@
+"""The platforms that an agent acts on; one file each."""
