@@ -124,8 +124,8 @@ def _score_click(instruction: _Instruction, role: str, name: str, rest: str) -> 
     if context := _CONTEXT.search(rest):
         shared = [word for word in _words(context["context"])[:12] if word in instruction.words]
         value += 0.6 * min(1.0, len(shared) / 2)
-    if words and words[0] in _FINISHING_WORDS and len(words) < 3 and value < 0.5:
-        value = 0.35
+    if words and words[0] in _FINISHING_WORDS and len(words) < 3:
+        value = value if 0.35 < value < 0.5 else 0.35  # after all that matches, before the rest
     return value - (0.3 if "expanded" in rest else 0.0)
 
 

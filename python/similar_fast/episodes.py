@@ -241,9 +241,16 @@ class EpisodeLog:
         self.episodes: list[Episode] = []
         self._file = None
         if path is not None:
-            keep = self._read(path.read_bytes()) if path.exists() else 0
+            keep = 0
+            if path.exists():
+                self.episodes, keep = _read_rows(path)
             self._file = path.open("ab")
             self._file.truncate(keep)
+
+    @staticmethod
+    def read_only(path: Path) -> list[Episode]:
+        """The whole rows of a log that somebody may still be writing; the file is left alone."""
+        return _read_rows(path)[0]
 
     def missing(
         self, arm: str, tasks: Iterable[str], seeds: Sequence[int]
@@ -264,19 +271,18 @@ class EpisodeLog:
         if self._file is not None:
             self._file.close()
 
-    def _read(self, data: bytes) -> int:
-        """Reads the rows; returns how many bytes hold whole ones."""
-        keep = 0
-        lines = data.split(b"\n")
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                self.episodes.append(_episode(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                raise DataError(
-                    f"not an episode: {line[:80]!r}", path=self.path, line=number
-                ) from error
-            keep += len(line) + 1
-        return keep
+
+def _read_rows(path: Path) -> tuple[list[Episode], int]:
+    """The whole rows of a log, and how many bytes they take."""
+    episodes = []
+    keep = 0
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            episodes.append(_episode(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"not an episode: {line[:80]!r}", path=path, line=number) from error
+        keep += len(line) + 1
+    return episodes, keep
 
 
 def _episode(record: dict[str, Any]) -> Episode:
