@@ -23,7 +23,7 @@ class LockEnv:
     """Pressing a letter appends it; `nothing` changes nothing; `broken` cannot be done.
 
     Args:
-        flaky_at: The digest of the screen after this many steps in all changes, once.
+        flaky_at: The step with this number, from 1, leads to a screen that flickers.
         dies_at: The step with this number, from 1, raises EnvError.
     """
 
@@ -73,7 +73,7 @@ class LockEnv:
 
     def _observe(self, *, is_done: bool) -> Observation:
         text = f"typed {self._typed} done {is_done} seed {self._seed}"
-        if self._flaky_at is not None and self.steps == self._flaky_at:
+        if self._typed and self.steps == self._flaky_at:
             text += " flicker"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         elements = tuple(Element("button", letter, 0, "click") for letter in LETTERS)
