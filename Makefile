@@ -62,7 +62,7 @@ test: build chromium lint test-rust ## the whole gate
 
 .PHONY: test-core
 test-core: build test-rust ## the quick subset: no browser
-	$(BIN)/python -m pytest -m "not browser" --ignore=tests/test_packaging.py
+	$(BIN)/python -m pytest -m "not browser and not packaging"
 
 .PHONY: test-rust
 test-rust: ## Rust: tests, and benches as tests
