@@ -1,0 +1,1 @@
+"""Platforms that an agent acts on, one a module."""
