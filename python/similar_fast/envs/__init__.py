@@ -1,1 +1,1 @@
-"""The platforms that an agent acts on; one file each."""
+"""Platforms that an agent acts on, one a module."""
