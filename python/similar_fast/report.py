@@ -1,0 +1,172 @@
+"""One HTML file that shows a search: its outcome, its cost, its tree. It opens without a network.
+
+The page is `report.html`; into its holes go the title, the data and `report.js`. The data is JSON
+inside of a script element that no browser runs; `report.js` puts it on the screen as text, never
+as markup. A content security policy that names that script by its hash forbids every other one.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+import secrets
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
+from similar_fast.types import Score, SearchResult, SearchTreeNode
+
+__all__ = ["render_report", "write_report"]
+
+_HOLE = re.compile(r"\{\{(title|data|script|script_hash)\}\}")
+# These end a script element or a line of script; inside of a JSON string the escape reads the same.
+_ESCAPES = str.maketrans(
+    {char: f"\\u{ord(char):04x}" for char in ("<", ">", "&", "\u2028", "\u2029")}
+)
+
+
+def write_report(result: SearchResult, path: str | Path, *, title: str | None = None) -> Path:
+    """Writes the report of `result` to `path` and returns the path.
+
+    The file appears whole or not at all; one that was there before is replaced.
+
+    Args:
+        result: What a search found; without `nodes` the report says that no tree was recorded.
+        path: The HTML file. Its folder must exist.
+        title: The page's heading; the task's name where it is None.
+
+    Returns:
+        `path` as a `Path`.
+
+    Raises:
+        FileNotFoundError: The folder of `path` does not exist.
+        ValueError: The nodes do not form a tree.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the report's folder {path.parent} does not exist")
+    page = render_report(result, title=title)
+    part = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        part.write_text(page, encoding="ascii", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def render_report(result: SearchResult, *, title: str | None = None) -> str:
+    """The report of `result` as one HTML document of ASCII characters.
+
+    Args:
+        result: What a search found.
+        title: The page's heading; the task's name where it is None.
+
+    Returns:
+        The document; equal arguments give equal documents.
+
+    Raises:
+        ValueError: The nodes do not form a tree: an id is not the node's place, a parent is
+            missing, or a node cannot be reached from the root.
+    """
+    _check_tree(result.nodes)
+    heading = result.task if title is None else title
+    folder = resources.files("similar_fast")
+    template = folder.joinpath("report.html").read_text(encoding="ascii")
+    script = folder.joinpath("report.js").read_text(encoding="ascii")
+    digest = hashlib.sha256(script.encode()).digest()
+    filling = {
+        "title": html.escape(heading).encode("ascii", "xmlcharrefreplace").decode(),
+        "data": _to_json({"title": heading, **_payload(result)}),
+        "script": script,
+        "script_hash": base64.b64encode(digest).decode(),
+    }
+    # One pass, so that a title which spells a hole stays a title.
+    return _HOLE.sub(lambda hole: filling[hole[1]], template)
+
+
+def _check_tree(nodes: tuple[SearchTreeNode, ...]) -> None:
+    children: dict[int, list[int]] = {}
+    for place, node in enumerate(nodes):
+        if node.id != place:
+            raise ValueError(f"node at place {place} must have that id, got {node.id}")
+        known = node.parent == -1 if place == 0 else 0 <= node.parent < len(nodes)
+        if not known:
+            expected = "-1" if place == 0 else f"in [0, {len(nodes)})"
+            raise ValueError(f"parent of node {place} must be {expected}, got {node.parent}")
+        children.setdefault(node.parent, []).append(place)
+    reached = [0] if nodes else []
+    for node_id in reached:
+        reached.extend(children.get(node_id, ()))
+    if len(reached) != len(nodes):
+        raise ValueError(f"{len(nodes) - len(reached)} of {len(nodes)} nodes hang on no root")
+
+
+def _payload(result: SearchResult) -> dict[str, Any]:
+    """What the page reads. A screen that several nodes lead to is stored once, under its place."""
+    texts: dict[str, int] = {}
+    screenshots: dict[bytes, int] = {}
+    nodes = [_node_payload(node, texts, screenshots) for node in result.nodes]
+    return {
+        "dimensions": [
+            {"name": str(dimension), "symbol": DIMENSION_INFO[dimension].symbol}
+            for dimension in DIMENSIONS
+        ],
+        "task": result.task,
+        "seed": result.seed,
+        "instruction": result.instruction,
+        "success": result.success,
+        "is_done": result.is_done,
+        "actions": [str(action) for action in result.actions],
+        "scores": [_score_payload(score) for score in result.scores],
+        "cost": {
+            "num_simulations": result.num_simulations,
+            "env_steps": result.env_steps,
+            "resets": result.resets,
+            "scorer_calls": result.scorer_calls,
+            "scored_actions": result.scored_actions,
+            "seconds": _number(result.seconds),
+            "relaunches": result.relaunches,
+            "diverged": result.diverged,
+        },
+        "nodes": nodes,
+        "texts": list(texts),
+        "screenshots": [base64.b64encode(png).decode() for png in screenshots],
+    }
+
+
+def _node_payload(
+    node: SearchTreeNode, texts: dict[str, int], screenshots: dict[bytes, int]
+) -> dict[str, Any]:
+    png = node.screenshot
+    return {
+        "parent": node.parent,
+        "action": node.action,
+        "visits": int(node.visits),
+        "value": _number(node.value),
+        "prior": _number(node.prior),
+        "score": None if node.score is None else _score_payload(node.score),
+        "is_done": bool(node.is_done),
+        "is_chosen": bool(node.is_chosen),
+        "text": texts.setdefault(node.text, len(texts)),
+        "screenshot": None if png is None else screenshots.setdefault(png, len(screenshots)),
+    }
+
+
+def _score_payload(score: Score) -> dict[str, Any]:
+    dims = None if score.dims is None else [_number(x) for x in score.dims]
+    return {"total": _number(score.total), "dims": dims}
+
+
+def _number(value: float) -> float | str:
+    """`value` itself, or its name where JSON has no number for it: `nan`, `inf`, `-inf`."""
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def _to_json(payload: dict[str, Any]) -> str:
+    text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES)
