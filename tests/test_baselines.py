@@ -47,8 +47,8 @@ def test_lexical_uses_the_words_of_the_row() -> None:
 def test_lexical_leaves_ticked_boxes_and_filled_fields_alone() -> None:
     unticked, ticked = lexical(
         "Select k3 and click Submit",
-        'click checkbox "k3" (unchecked)',
-        'click checkbox "k3" (checked)',
+        'click checkbox "k3" (not ticked)',
+        'click checkbox "k3" (ticked)',
     )
     empty, filled = lexical(
         LOGIN,
@@ -63,11 +63,22 @@ def test_lexical_leaves_ticked_boxes_and_filled_fields_alone() -> None:
 def test_lexical_names_the_right_option() -> None:
     right, wrong = lexical(
         "Select Fiji from the list and click Submit",
-        'select "Fiji" in combobox ""',
-        'select "Fi" in combobox ""',
+        'select "Fiji" in combobox "country" (has "Chad")',
+        'select "Fi" in combobox "country" (has "Chad")',
     )
 
     assert right > wrong
+
+
+def test_lexical_does_not_select_what_is_selected() -> None:
+    instruction = "Select Fiji and Chad from the list and click Submit"
+    fresh, held = lexical(
+        instruction,
+        'select "Fiji" in listbox "country" (has "Chad")',
+        'select "Chad" in listbox "country" (has "Chad")',
+    )
+
+    assert fresh > 0 > held
 
 
 def test_lexical_takes_off_for_a_repeat_whatever_the_screen_tells() -> None:

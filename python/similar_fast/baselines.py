@@ -16,7 +16,8 @@ _ACTION = re.compile(
     r'(?P<kind>click|type|select) (?:"(?P<argument>.*?)" (?:\([^)]*\) )?(?:into|in) )?'
     r'(?P<role>\S+) "(?P<name>.*?)"(?P<rest>(?: [(#i].*)?)$'
 )
-_CONTEXT = re.compile(r' in "(?P<context>.*)"')
+_CONTEXT = re.compile(r' in "(?P<context>.*?)"(?: \(|$)')
+_HELD = re.compile(r'\(has "(?P<held>.*)"\)$')
 
 _STOP_WORDS = frozenset(
     _WORD.findall(
@@ -113,7 +114,7 @@ def _score(instruction: _Instruction, step: Step) -> float:
 
 
 def _score_click(instruction: _Instruction, role: str, name: str, rest: str) -> float:
-    if "(checked" in rest:
+    if rest.endswith("(ticked)"):
         return -1.0
     if role == "textbox":
         return 0.05
@@ -132,7 +133,7 @@ def _score_click(instruction: _Instruction, role: str, name: str, rest: str) -> 
 def _score_typing(
     instruction: _Instruction, argument: str, name: str, rest: str, history: Sequence[str]
 ) -> float:
-    if "(has " in rest:
+    if _HELD.search(rest):
         return 0.05
     place = instruction.text.find(argument.lower())
     if place < 0:
@@ -150,7 +151,8 @@ def _score_typing(
 
 
 def _score_option(instruction: _Instruction, argument: str, rest: str) -> float:
-    if "(selected" in rest:
+    held = _HELD.search(rest)
+    if held and argument in held["held"].split(", "):
         return -1.0
     option = argument.lower()
     named = option and re.search(rf"\b{re.escape(option)}(?!\w)", instruction.text)
