@@ -14,11 +14,15 @@ enum Columns<'py> {
     F64(PyReadonlyArray1<'py, f64>, PyReadonlyArray1<'py, f64>),
 }
 
-/// (n, n_correct, n_ties, n_invalid), and the accuracy.
+/// Four counts (valid, correct, tied, invalid pairs), and the accuracy.
 type Group = ((u64, u64, u64, u64), f64);
 
 /// Accuracy of pairs: (each group, overall, macro average).
 #[pyfunction]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments over by value"
+)]
 #[pyo3(signature = (scores, groups, num_groups, ties, tie_tolerance))]
 fn pairwise_accuracy<'py>(
     py: Python<'py>,

@@ -34,7 +34,7 @@ impl PyBatcher {
 
     /// Pushes all entries without waiting, or none.
     fn push(&self, py: Python<'_>, ids: Vec<u64>, tokens: Vec<u32>) -> PyResult<()> {
-        let entries = entries(&ids, &tokens)?;
+        let entries = entries(ids, tokens)?;
         Ok(py
             .detach(|| self.0.push(&entries))
             .map_err(CoreError::from)?)
@@ -48,7 +48,7 @@ impl PyBatcher {
         tokens: Vec<u32>,
         timeout_s: f64,
     ) -> PyResult<usize> {
-        let entries = entries(&ids, &tokens)?;
+        let entries = entries(ids, tokens)?;
         let timeout = seconds("timeout_s", timeout_s)?;
         Ok(py
             .detach(|| self.0.push_some(&entries, timeout))
@@ -64,7 +64,7 @@ impl PyBatcher {
 
     /// Removes those ids that still wait, and returns how many these were.
     fn cancel(&self, py: Python<'_>, ids: Vec<u64>) -> usize {
-        py.detach(|| self.0.cancel(&ids))
+        py.detach(move || self.0.cancel(&ids))
     }
 
     /// Refuses later pushes; what waits is handed out at once.
@@ -77,7 +77,7 @@ impl PyBatcher {
     }
 }
 
-fn entries(ids: &[u64], tokens: &[u32]) -> PyResult<Vec<Entry>> {
+fn entries(ids: Vec<u64>, tokens: Vec<u32>) -> PyResult<Vec<Entry>> {
     if ids.len() != tokens.len() {
         return Err(PyValueError::new_err(format!(
             "tokens must be as long as ids, got {} against {}",
@@ -85,8 +85,8 @@ fn entries(ids: &[u64], tokens: &[u32]) -> PyResult<Vec<Entry>> {
             ids.len()
         )));
     }
-    let pairs = ids.iter().zip(tokens);
-    Ok(pairs.map(|(&id, &tokens)| Entry { id, tokens }).collect())
+    let pairs = ids.into_iter().zip(tokens);
+    Ok(pairs.map(|(id, tokens)| Entry { id, tokens }).collect())
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {

@@ -250,9 +250,9 @@ mod tests {
             Err(full)
         );
         let pusher = Arc::clone(&batcher);
-        let pushed = spawn(move || pusher.push_some(&entries(2..5), LONG));
+        let accepted = spawn(move || pusher.push_some(&entries(2..5), LONG));
         assert_eq!(batcher.take(None), Some(vec![0, 1]));
-        assert_eq!(pushed.recv_timeout(LONG), Ok(Ok(2)), "as many as fit");
+        assert_eq!(accepted.recv_timeout(LONG), Ok(Ok(2)), "as many as fit");
     }
 
     #[test]
@@ -260,11 +260,11 @@ mod tests {
         let batcher = batcher(2, 2, LONG);
         batcher.push(&entries(0..2)).unwrap();
         let pusher = Arc::clone(&batcher);
-        let pushed = spawn(move || pusher.push_some(&entries(2..3), LONG));
+        let accepted = spawn(move || pusher.push_some(&entries(2..3), LONG));
 
         assert_eq!(batcher.cancel(&[0, 9]), 1);
 
-        assert_eq!(pushed.recv_timeout(LONG), Ok(Ok(1)));
+        assert_eq!(accepted.recv_timeout(LONG), Ok(Ok(1)));
         assert_eq!(batcher.take(None), Some(vec![1, 2]));
     }
 
@@ -279,9 +279,9 @@ mod tests {
         let full = batcher(2, 2, LONG);
         full.push(&entries(0..2)).unwrap();
         let pusher = Arc::clone(&full);
-        let pushed = spawn(move || pusher.push_some(&entries(2..3), LONG));
+        let accepted = spawn(move || pusher.push_some(&entries(2..3), LONG));
         full.close();
-        assert_eq!(pushed.recv_timeout(LONG), Ok(Err(Error::QueueClosed)));
+        assert_eq!(accepted.recv_timeout(LONG), Ok(Err(Error::QueueClosed)));
         assert_eq!(full.take(None), Some(vec![0, 1]));
         assert_eq!(full.take(None), None);
     }
