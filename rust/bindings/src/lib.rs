@@ -1,11 +1,15 @@
 //! `similar_fast._core`: converts, detaches from the interpreter, calls the core, wraps.
 
 mod error;
+mod metrics;
+mod queue;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", similar_fast_core::VERSION)?;
+    metrics::register(module)?;
+    queue::register(module)?;
     error::register(module)
 }

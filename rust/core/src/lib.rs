@@ -7,7 +7,10 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod batcher;
 pub mod error;
+pub mod metrics;
+pub mod queue;
 
 pub use error::Error;
 
