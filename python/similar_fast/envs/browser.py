@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -31,7 +32,14 @@ __all__ = ["EXECUTABLE_VARIABLE", "Browser", "Page", "PageLostError", "find_chro
 EXECUTABLE_VARIABLE = "SIMILAR_FAST_CHROMIUM"
 EXECUTABLE_NAMES = ("chromium", "chromium-browser", "google-chrome")
 # The sandbox needs rights that containers lack; the pages are the package's own files.
-FLAGS = ("--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--mute-audio")
+PROFILE = "--user-data-dir="
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--allow-file-access-from-files",
+    "--mute-audio",
+    "--enable-automation",  # lets the browser tell where its profile is
+)
 CLOSE_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -93,10 +101,13 @@ class Browser:
         self._lock = threading.Lock()
         self._is_closed = False
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _, what: logger.debug("in the loop: %s", what))
         self._thread = threading.Thread(target=self._loop.run_forever, name="browser", daemon=True)
         self._thread.start()
         self._playwright: Playwright | None = None
         self._browser: PlaywrightBrowser | None = None
+        self._folder: str | None = None
+        self._profile: str | None = None
         _open_browsers.add(self)
         try:
             self._run(self._launch(), timeout_s, "the browser to start")
@@ -200,13 +211,16 @@ class Browser:
         chromium = self._playwright.chromium
         if self._executable is None:
             _require_program(chromium.executable_path)
+        self._folder = tempfile.mkdtemp(prefix="similar-fast-browser-")
         self._browser = await chromium.launch(
             executable_path=self._executable,
             args=list(FLAGS),
+            env={**os.environ, "TMPDIR": self._folder},
             handle_sigint=False,
             handle_sigterm=False,
             handle_sighup=False,
         )
+        self._profile = await _profile_of(self._browser)
 
     async def _open(
         self, width: int, height: int, scripts: Sequence[str]
@@ -229,6 +243,10 @@ class Browser:
             await _finish(browser.close)
         if playwright is not None:
             await _finish(playwright.stop)
+        # Playwright's driver deletes the profile itself, unless it was the one to die.
+        for left in filter(None, (self._folder, self._profile)):
+            shutil.rmtree(left, ignore_errors=True)
+        self._folder = self._profile = None
 
 
 def _require_program(path: str) -> None:
@@ -239,6 +257,15 @@ def _require_program(path: str) -> None:
             f"PATH, and {path}; install one with `apt-get install chromium` or "
             "`playwright install chromium`"
         )
+
+
+async def _profile_of(browser: "PlaywrightBrowser") -> str | None:
+    """The folder that Playwright made for the browser's profile."""
+    session = await browser.new_browser_cdp_session()
+    command = await session.send("Browser.getBrowserCommandLine")
+    await session.detach()
+    found = (flag for flag in command["arguments"] if flag.startswith(PROFILE))
+    return next((flag.removeprefix(PROFILE) for flag in found), None)
 
 
 async def _bounded(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
