@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -138,8 +139,8 @@ class MiniWob:
         _pages()
         if browser is not None and executable is not None:
             raise ValueError("give a browser or an executable, not both")
-        self._owned = Browser(executable=executable) if browser is None else None
-        self._browser = browser or self._owned
+        self._browser = browser or Browser(executable=executable)
+        self._owns_browser = browser is None
         self._timeout_s = timeout_s
         self._proposer = proposer or RuleProposer()
         self._page: Page | None = None
@@ -169,6 +170,12 @@ class MiniWob:
     def relaunches(self) -> int:
         """How often the page or its browser died under this object and was brought back."""
         return self._relaunches
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of each program that takes part."""
+        packages = {name: version(name) for name in ("miniwob", "playwright")}
+        return {**packages, "chromium": self._browser.version}
 
     @property
     def replay_digest(self) -> str:
@@ -227,8 +234,8 @@ class MiniWob:
         """Closes the page, and the browser where it is this object's own."""
         self._forget()
         page, self._page = self._page, None
-        if self._owned is not None:
-            self._owned.close()
+        if self._owns_browser:
+            self._browser.close()
         elif page is not None:
             page.close()
 
@@ -324,7 +331,6 @@ class MiniWob:
 
     def _open_page(self) -> Page:
         """A new page, with the running episode played up to where it was."""
-        assert self._browser is not None  # noqa: S101  # one of two in __init__
         page = self._page = self._browser.new_page(
             width=WIDTH, height=HEIGHT, scripts=_scripts(), timeout_s=self._timeout_s
         )
