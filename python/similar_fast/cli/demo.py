@@ -55,12 +55,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
         screenshots=args.browser,
     )
     recorded = Recorded.builtin()
+    pairs = [(task, seed) for task, seeds in recorded.tasks().items() for seed in seeds]
     results: list[SearchResult] = []
     with (
         _environment(args, recorded) as env,
-        output.progress(len(recorded.episodes), "searching") as bar,
+        output.progress(len(pairs), "searching") as bar,
     ):
-        for task, seed in recorded.episodes:
+        for task, seed in pairs:
 
             def say(now: SearchProgress, *, task: str = task) -> None:
                 bar.say(f"{task}: {now.num_simulations} simulations, {now.env_steps} steps")

@@ -90,9 +90,10 @@ def _mini_model() -> _Finding:
 
 
 def _browser(executable: str | None) -> _Finding:
-    from similar_fast.envs.miniwob import browser_version
+    from similar_fast.envs.browser import Browser
 
     try:
-        return _Finding("browser", "ok", browser_version(executable))
+        with Browser(executable=executable) as browser:
+            return _Finding("browser", "ok", browser.version)
     except (SimilarFastError, ImportError) as error:
         return _Finding("browser", "absent", str(error))

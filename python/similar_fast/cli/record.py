@@ -31,7 +31,6 @@ def add_parser(
     parser.add_argument(
         "--verify", type=int, default=20, metavar="N", help="random paths replayed to check a file"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seeds the checking paths")
     parser.add_argument("--force", action="store_true", help="record again what is there")
     add_miniwob_arguments(parser)
 
@@ -39,11 +38,12 @@ def add_parser(
 def run(args: argparse.Namespace, output: Output) -> int:
     """Records what is missing."""
     from similar_fast.envs.miniwob import MiniWob
-    from similar_fast.envs.recorded import record, recording_name
+    from similar_fast.envs.recorder import record
+    from similar_fast.envs.recording import recording_name
 
     args.out.mkdir(parents=True, exist_ok=True)
     pairs = [(task, seed) for task in args.tasks for seed in args.seeds]
-    written = []
+    files = []
     with (
         MiniWob(executable=args.chromium) as env,
         output.progress(len(pairs), "recording") as bar,
@@ -52,22 +52,21 @@ def run(args: argparse.Namespace, output: Output) -> int:
             path = args.out / recording_name(task, seed)
             if args.force or not path.exists():
 
-                def say(states: int, *, task: str = task, seed: int = seed) -> None:
-                    bar.say(f"{task} seed {seed}: {states} screens")
+                def say(found: int, left: int, *, task: str = task, seed: int = seed) -> None:
+                    bar.say(f"{task} seed {seed}: {found} screens, {left} to try")
 
                 record(
                     env,
                     task,
-                    seed=seed,
-                    path=path,
+                    seed,
                     depth=args.depth,
+                    folder=args.out,
                     max_states=args.max_states,
                     verify=args.verify,
-                    verify_seed=args.seed,
                     progress=say,
                 )
-            written.append((str(path), path.stat().st_size))
+            files.append((str(path), path.stat().st_size))
             bar.advance()
-    output.table("recordings", ("file", "bytes"), written)
-    output.document([{"file": file, "bytes": size} for file, size in written])
+    output.table("recordings", ("file", "bytes"), files)
+    output.document([{"file": file, "bytes": size} for file, size in files])
     return 0

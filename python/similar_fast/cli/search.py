@@ -273,7 +273,8 @@ def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Enviro
                 for _ in range(count)
             ]
             return
-        from similar_fast.envs.miniwob import Browser, MiniWob
+        from similar_fast.envs.browser import Browser
+        from similar_fast.envs.miniwob import MiniWob
 
         browser = stack.enter_context(Browser(executable=args.chromium))
         yield [stack.enter_context(MiniWob(browser=browser)) for _ in range(count)]
