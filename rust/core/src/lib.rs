@@ -8,6 +8,9 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod search;
+mod select;
+mod tree;
 
 pub use error::Error;
 
