@@ -21,6 +21,8 @@ pub use tell::{CandidateColumns, Told};
 
 pub use crate::select::{Normalize, Policy};
 
+use std::fmt::Display;
+
 use crate::Error;
 use crate::select::{Rule, Scale, Selector};
 use crate::tree::{Ascent, Block, Change, Child, FirstValues, MAX_EDGES, Tree};
@@ -287,7 +289,7 @@ fn is_value(value: f32) -> bool {
     value.abs() <= MAX_VALUE
 }
 
-fn invalid(name: &'static str, expected: &'static str, found: impl ToString) -> Error {
+fn invalid(name: &'static str, expected: &'static str, found: impl Display) -> Error {
     Error::InvalidArgument {
         name,
         expected,

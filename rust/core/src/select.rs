@@ -8,7 +8,11 @@
 //! human knowledge", Methods; UCT: Kocsis & Szepesvari 2006, after UCB1, Auer et al. 2002, theorem 1;
 //! visits in flight: Liu et al. 2020 (arXiv 1810.11755), equation 4.
 
-use crate::tree::{Block, HEADER, Tree, prior};
+mod lanes;
+
+use std::ops::{Mul, Sub};
+
+use crate::tree::{Block, Tree};
 
 /// How edges are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,8 +73,11 @@ impl Scale {
     }
 
     #[inline]
-    fn apply(self, value: f32) -> f32 {
-        (value - self.low) * self.inverse
+    fn apply<T>(self, value: T) -> T
+    where
+        T: From<f32> + Sub<Output = T> + Mul<Output = T>,
+    {
+        (value - self.low.into()) * self.inverse.into()
     }
 }
 
@@ -105,10 +112,18 @@ impl Selector {
         let scale = rule.scale;
         let shares = &mut self.shares;
         match (rule.policy, tree.count(block)) {
-            (Policy::Puct { c }, 0..=4) => puct::<4>(tree, block, scale, c, times, shares),
-            (Policy::Puct { c }, 5..=8) => puct::<8>(tree, block, scale, c, times, shares),
-            (Policy::Puct { c }, 9..=16) => puct::<16>(tree, block, scale, c, times, shares),
-            (Policy::Puct { c }, 17..=32) => puct::<32>(tree, block, scale, c, times, shares),
+            (Policy::Puct { c }, 0..=4) => {
+                lanes::split::<1>(tree, block, (c, scale), times, shares);
+            }
+            (Policy::Puct { c }, 5..=8) => {
+                lanes::split::<2>(tree, block, (c, scale), times, shares);
+            }
+            (Policy::Puct { c }, 9..=16) => {
+                lanes::split::<4>(tree, block, (c, scale), times, shares);
+            }
+            (Policy::Puct { c }, 17..=32) => {
+                lanes::split::<8>(tree, block, (c, scale), times, shares);
+            }
             (Policy::Puct { c }, _) => self.split_wide(tree, block, scale, times, |lanes, n| {
                 lanes.best_by_puct(c, n)
             }),
@@ -169,64 +184,6 @@ impl Selector {
         let edges = self.q.iter().zip(&self.seen);
         first_greatest(edges.map(|(&q, &seen)| q + c * (log / as_f32(seen)).sqrt()))
     }
-}
-
-/// PUCT for up to `W` edges, in registers. Lanes beyond the last edge read whatever follows the
-/// column; their value is made minus infinity and any prior is finite, so they never win.
-#[inline]
-fn puct<const W: usize>(
-    tree: &Tree,
-    block: Block,
-    scale: Scale,
-    c: f32,
-    times: u32,
-    shares: &mut Vec<(u32, u32)>,
-) {
-    let count = tree.count(block);
-    let start = block.word() + HEADER;
-    let visits = lanes::<W>(tree, start);
-    let values = lanes::<W>(tree, start + count);
-    let packed = lanes::<W>(tree, start + 3 * count);
-    let mut q = [0.0; W];
-    let mut priors = [0.0; W];
-    let mut seen = [0; W];
-    for lane in 0..W {
-        let is_edge = lane < count;
-        let value = scale.apply(f32::from_bits(values[lane]));
-        q[lane] = if is_edge { value } else { f32::NEG_INFINITY };
-        priors[lane] = prior::decode(packed[lane]);
-        seen[lane] = if is_edge { visits[lane] } else { 0 };
-    }
-    let total = 1 + seen.iter().sum::<u32>();
-    let before = seen;
-    for nth in 0..times {
-        let bonus = c * as_f32(total + nth).sqrt();
-        let mut scores = [0.0; W];
-        for lane in 0..W {
-            scores[lane] = q[lane] + bonus * priors[lane] / (1.0 + as_f32(seen[lane]));
-        }
-        let best = first_greatest(scores);
-        if times == 1 {
-            shares.push((best as u32, 1));
-            return;
-        }
-        for lane in 0..W {
-            seen[lane] += u32::from(lane == best);
-        }
-    }
-    for lane in 0..W {
-        if seen[lane] > before[lane] {
-            shares.push((lane as u32, seen[lane] - before[lane]));
-        }
-    }
-}
-
-/// `W` words of a block from `start`.
-#[inline]
-fn lanes<const W: usize>(tree: &Tree, start: usize) -> &[u32; W] {
-    tree.words[start..]
-        .first_chunk()
-        .expect("the arena ends with padding for the widest kernel. This is a bug.")
 }
 
 /// A count, below 2^31, as `f32`; the signed conversion is one vector instruction everywhere.
