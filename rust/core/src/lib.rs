@@ -11,6 +11,9 @@ pub mod batcher;
 pub mod error;
 pub mod metrics;
 pub mod queue;
+pub mod search;
+mod select;
+mod tree;
 
 pub use error::Error;
 
