@@ -153,7 +153,7 @@ class BatchingScorer:
             left_s = max(0.0, deadline - time.monotonic())
             return request.future.result(None if timeout_s is None else left_s)
         except TimeoutError:
-            message = f"the scores of {len(request.steps)} steps did not arrive in {timeout_s} s"
+            message = f"{len(request.steps)} scores did not arrive in {timeout_s} s"
             raise TimeoutError(message) from None
         finally:
             self._worker.forget(request)
@@ -366,7 +366,7 @@ class _Worker:
         else:
             request.deliver(piece)
 
-    def _fail(self, request: _Request, error: ScorerError) -> None:
+    def _fail(self, request: _Request, error: Exception) -> None:
         request.fail(error)
         self.forget(request)
 
@@ -374,9 +374,13 @@ class _Worker:
         with self._lock:
             requests = set(self._waiting.values()) | set(self._in_flight)
         for request in requests:
-            error = ScorerError(f"the worker died: {self.failure!r}")
-            error.__cause__ = self.failure
-            self._fail(request, error)
+            if self.failure is None:
+                # Closed between two pushes of one request.
+                self._fail(request, QueueClosedError("the queue is closed"))
+            else:
+                error = ScorerError(f"the worker died: {self.failure!r}")
+                error.__cause__ = self.failure
+                self._fail(request, error)
 
 
 def _stop(batcher: _core.Batcher, thread: threading.Thread) -> None:
