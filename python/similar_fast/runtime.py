@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from similar_fast.errors import InferenceError, ModelError
 
-__all__ = ["Provider", "Session", "has_cuda_device", "onnxruntime_distributions", "open_session"]
+__all__ = [
+    "Provider",
+    "Session",
+    "available_providers",
+    "has_cuda_device",
+    "onnxruntime_distributions",
+    "open_session",
+]
 
 Provider = str | tuple[str, Mapping[str, Any]]
 """An execution provider: its name, or its name and its options, as onnxruntime spells them."""
@@ -144,6 +151,18 @@ def onnxruntime_distributions() -> tuple[tuple[str, str], ...]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found.append((name, metadata.version(name)))
     return tuple(found)
+
+
+def available_providers() -> tuple[str, ...]:
+    """The providers of the installed build that can run here, onnxruntime's first choice first.
+
+    CUDA is left out where the machine has no such device; others are as the build names them.
+
+    Raises:
+        InferenceError: As `open_session`.
+    """
+    names = _import_onnxruntime().get_available_providers()
+    return tuple(name for name in names if name != _CUDA or has_cuda_device())
 
 
 @cache

@@ -86,7 +86,7 @@ def _mini_model() -> _Finding:
         scorer = EmbeddingScorer()
     except (SimilarFastError, ImportError) as error:
         return _Finding("embedding model", "fault", str(error))
-    return _Finding("embedding model", "ok", scorer.description)
+    return _Finding("embedding model", "ok", f"runs on {scorer.providers[0]}")
 
 
 def _browser(executable: str | None) -> _Finding:
