@@ -1,6 +1,6 @@
 """Signatures of the compiled module; the public wrappers hold the docstrings."""
 
-from typing import final
+from typing import Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ __all__ = [
     "QueueFullError",
     "SearchError",
     "SimilarFastError",
+    "TreeSearch",
     "__version__",
     "pairwise_accuracy",
 ]
@@ -44,3 +45,76 @@ def pairwise_accuracy(
 ) -> tuple[
     list[tuple[tuple[int, int, int, int], float]], tuple[tuple[int, int, int, int], float], float
 ]: ...
+
+@final
+class TreeSearch:
+    def __new__(
+        cls,
+        count: int,
+        *,
+        priors: NDArray[np.float32] | None,
+        first_values: NDArray[np.float32] | None,
+        policy: str,
+        backup: str,
+        c_puct: float,
+        max_depth: int,
+        fpu: float | None,
+        normalize: str | tuple[float, float] | None,
+    ) -> Self: ...
+    def ask(
+        self, num_simulations: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.bool_],
+        int,
+    ]: ...
+    def tell(
+        self,
+        ids: NDArray[np.int64],
+        values: NDArray[np.float32],
+        *,
+        terminal: NDArray[np.bool_] | None,
+        counts: NDArray[np.int32] | None,
+        priors: NDArray[np.float32] | None,
+        first_values: NDArray[np.float32] | None,
+    ) -> NDArray[np.int64]: ...
+    def fail(self, ids: NDArray[np.int64]) -> None: ...
+    def advance(
+        self,
+        action: int,
+        *,
+        count: int | None,
+        priors: NDArray[np.float32] | None,
+        first_values: NDArray[np.float32] | None,
+    ) -> None: ...
+    def edges(
+        self, node: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.float32],
+        NDArray[np.float32],
+        NDArray[np.int64],
+        NDArray[np.uint8],
+    ]: ...
+    def place(self, node: int) -> tuple[int, int, int]: ...
+    def path(self, node: int) -> tuple[list[int], list[int]]: ...
+    def best_action(self) -> int: ...
+    def principal_variation(self) -> tuple[list[int], list[int]]: ...
+    def nodes(self) -> NDArray[np.int64]: ...
+    @property
+    def num_simulations(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def num_parked(self) -> int: ...
+    @property
+    def num_nodes(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def root(self) -> int: ...

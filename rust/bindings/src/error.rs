@@ -44,8 +44,16 @@ impl From<CoreError> for PyErr {
         let text = error.to_string();
         match error {
             Error::InvalidArgument { .. }
+            | Error::InvalidRow { .. }
             | Error::EntryTooLarge { .. }
             | Error::DuplicateEntry { .. } => PyValueError::new_err(text),
+            Error::UnknownLeaf { .. }
+            | Error::FinishedLeaf { .. }
+            | Error::UnknownNode { .. }
+            | Error::TooManyInFlight { .. }
+            | Error::TreeFull { .. }
+            | Error::NotExpanded { .. }
+            | Error::TerminalAction { .. } => SearchError::new_err(text),
             Error::QueueFull { .. } => QueueFullError::new_err(text),
             Error::QueueClosed => QueueClosedError::new_err(text),
             // The enum is open; a variant that nobody mapped is still one of ours.

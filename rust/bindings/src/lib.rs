@@ -3,13 +3,15 @@
 mod error;
 mod metrics;
 mod queue;
+mod search;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", similar_fast_core::VERSION)?;
+    error::register(module)?;
     metrics::register(module)?;
     queue::register(module)?;
-    error::register(module)
+    module.add_class::<search::PyTreeSearch>()
 }

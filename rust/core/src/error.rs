@@ -42,7 +42,7 @@ pub enum Error {
     #[error("node {node} is not in the tree (it holds {num_nodes} nodes)")]
     UnknownNode {
         /// The id.
-        node: u32,
+        node: i64,
         /// Nodes in the tree.
         num_nodes: usize,
     },

@@ -137,20 +137,23 @@ impl TreeSearch {
         })
     }
 
-    /// The action indices from the root to a node; empty for the root. O(depth).
+    /// The way from the root to a node: the nodes above it, the root first, and the index of the
+    /// action taken at each. O(depth).
     ///
     /// # Errors
     ///
     /// `UnknownNode`.
-    pub fn path(&self, node: u32) -> Result<Vec<u32>, Error> {
+    pub fn path(&self, node: u32) -> Result<(Vec<u32>, Vec<u32>), Error> {
         let mut block = self.find(node)?;
-        let mut actions = Vec::with_capacity(self.tree.depth(block) as usize);
+        let (mut nodes, mut actions) = (Vec::new(), Vec::new());
         while let Some((above, edge)) = self.tree.parent(block) {
+            nodes.push(self.tree.node(above));
             actions.push(edge);
             block = above;
         }
+        nodes.reverse();
         actions.reverse();
-        Ok(actions)
+        Ok((nodes, actions))
     }
 
     /// The root's action with the most completed visits; of these the one with the highest value,
@@ -160,21 +163,24 @@ impl TreeSearch {
     }
 
     /// The best action at the root, at the node behind it, and so on while there are completed
-    /// visits, chosen as in [`Self::best_action`]. O(depth).
-    pub fn principal_variation(&self) -> Vec<u32> {
-        let mut actions = Vec::new();
-        let mut block = self.root;
-        loop {
+    /// visits, each chosen as in [`Self::best_action`]: the nodes, and the action taken at each.
+    /// O(depth).
+    pub fn principal_variation(&self) -> (Vec<u32>, Vec<u32>) {
+        let (mut nodes, mut actions) = (Vec::new(), Vec::new());
+        let mut next = Some(self.root);
+        while let Some(block) = next {
             let (action, edge) = self.best_edge(block);
             if edge.visits == edge.in_flight {
-                return actions;
+                break;
             }
+            nodes.push(self.tree.node(block));
             actions.push(action);
-            match edge.child {
-                Child::Node(below) => block = below,
-                _ => return actions,
-            }
+            next = match edge.child {
+                Child::Node(below) => Some(below),
+                _ => None,
+            };
         }
+        (nodes, actions)
     }
 
     fn best_edge(&self, block: Block) -> (u32, Edge) {
@@ -191,7 +197,7 @@ impl TreeSearch {
 
     pub(super) fn find(&self, node: u32) -> Result<Block, Error> {
         self.tree.block(node).ok_or_else(|| Error::UnknownNode {
-            node,
+            node: i64::from(node),
             num_nodes: self.tree.num_nodes(),
         })
     }

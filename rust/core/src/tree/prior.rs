@@ -38,6 +38,7 @@ pub(crate) fn decode_lanes(packed: u32x4) -> f32x4 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // exact by contract
 mod tests {
     use super::*;
     use proptest::prelude::*;
