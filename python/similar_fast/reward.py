@@ -56,7 +56,7 @@ class EmbeddingScorer:
         0
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but one by keyword
         self,
         model: str | Path | None = None,
         *,
@@ -149,7 +149,7 @@ class TextEncoder:
         cache_size: Embeddings to keep.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but one by keyword
         self,
         folder: str | Path,
         *,
@@ -178,6 +178,7 @@ class TextEncoder:
                 f"{self.manifest.max_positions}; expected {_SPECIAL_TOKENS} and room for a text"
             )
         self._session = open_session(folder / "model.onnx", providers=providers, threads=threads)
+        self._check_model()
         self._cache: OrderedDict[_Key, _Vector] = OrderedDict()
         self._lock = Lock()
         self._num_cut = 0
@@ -216,6 +217,19 @@ class TextEncoder:
             vectors |= new
         return vectors
 
+    def _check_model(self) -> None:
+        session, manifest = self._session, self.manifest
+        if (*session.inputs, *session.outputs) != ("input_ids", "attention_mask", "embedding"):
+            raise ModelError(
+                f"{session.path} turns {session.inputs} into {session.outputs}; expected "
+                "('input_ids', 'attention_mask') into ('embedding',)"
+            )
+        if not manifest.is_normalized:
+            raise ModelError(
+                f"the model of {session.path} does not normalize its embeddings; expected one that "
+                "does, since a cosine is taken as a plain product"
+            )
+
     def _keep(self, new: dict[_Key, _Vector], num_cut: int) -> None:
         with self._lock:
             self._num_cut += num_cut
@@ -239,6 +253,7 @@ class TextEncoder:
         return fit_tokens(key, encode=self._token_ids, limit=limit)
 
     def _token_ids(self, text: str) -> list[int]:
+        text = text.encode("utf-8", "replace").decode("utf-8")  # a page may hold half a surrogate
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
@@ -264,6 +279,11 @@ class TextEncoder:
             mask[i, : len(ids) + 2] = 1
         outputs = self._session.run({"input_ids": input_ids, "attention_mask": mask})
         embedding: _Vector = outputs["embedding"]
+        if embedding.shape != (len(rows), self.manifest.hidden_size):
+            raise InferenceError(
+                f"{self._session.path} returned embeddings of shape {list(embedding.shape)}; "
+                f"expected {[len(rows), self.manifest.hidden_size]}"
+            )
         if not np.isfinite(embedding).all():
             num = int((~np.isfinite(embedding).all(axis=1)).sum())
             raise InferenceError(

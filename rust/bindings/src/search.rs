@@ -96,15 +96,19 @@ impl PyTreeSearch {
     ) -> Result<LeafColumns<'py>, CoreError> {
         let asked = num_simulations.clamp(0, i64::from(u32::MAX)) as u32;
         let leaves = py.detach(|| self.lock().ask(asked))?;
-        Ok((
-            column(py, leaves.ids, |id| id as i64),
-            column(py, leaves.parents, i64::from),
-            column(py, leaves.actions, |action| action as i32),
-            column(py, leaves.depths, |depth| depth as i32),
-            column(py, leaves.multiplicities, |visits| visits as i32),
-            leaves.wants_candidates.into_pyarray(py),
-            leaves.num_completed,
-        ))
+        Ok(leaf_columns(py, leaves))
+    }
+
+    fn ask_edge<'py>(
+        &self,
+        py: Python<'py>,
+        node: i64,
+        action: i64,
+    ) -> Result<LeafColumns<'py>, CoreError> {
+        let node = self.node_id(node)?;
+        let action = u32::try_from(action).unwrap_or(u32::MAX);
+        let leaves = py.detach(|| self.lock().ask_edge(node, action))?;
+        Ok(leaf_columns(py, leaves))
     }
 
     #[pyo3(signature = (ids, values, *, terminal, counts, priors, first_values))]
