@@ -325,8 +325,14 @@ class Page:
             {"type": "mouseMoved", **place},
             {"type": "mousePressed", "buttons": 1, **button},
             {"type": "mouseReleased", **button},
+            {"type": "mouseMoved", **place},  # over whatever the click has put there
         ]
         self._dispatch("Input.dispatchMouseEvent", events, "a click to be handled")
+
+    def move_mouse(self, x: float, y: float) -> None:
+        """Moves the mouse to (x, y), in pixels of the viewport."""
+        events = [{"type": "mouseMoved", "x": x, "y": y}]
+        self._dispatch("Input.dispatchMouseEvent", events, "a mouse move to be handled")
 
     def type_text(self, text: str) -> None:
         """Puts `text` in at the caret; the last character comes by a key, with all its events.

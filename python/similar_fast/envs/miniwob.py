@@ -59,6 +59,7 @@ HELD_OUT_TASKS = (
 WIDTH, HEIGHT = 332, 214
 SCRIPTS = ("clock.js", "screen.js", "episode.js")
 MAX_RELAUNCHES = 3
+MAX_HOVERS = 4
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -251,11 +252,20 @@ class MiniWob:
 
     def _start(self, page: Page, task: str, seed: int) -> _Screen:
         page.navigate(_pages()[task])
-        return self._read(page, f"__episode.start({json.dumps(seed)})")
+        return self._screen_of(_report(page, f"__episode.start({json.dumps(seed)})"))
 
-    def _read(self, page: Page, expression: str) -> _Screen:
-        """Evaluates `expression`, which lets the page come to rest, and reads its report."""
-        report = json.loads(page.evaluate(expression, awaited="the page to come to rest"))
+    def _settle(self, page: Page) -> _Screen:
+        """Lets the page come to rest, also under the mouse."""
+        report = _report(page, "__episode.settle()")
+        for _ in range(MAX_HOVERS):
+            place = report["staleHover"]
+            if place is None:
+                break
+            page.move_mouse(place["x"], place["y"])
+            report = _report(page, "__episode.settle()")
+        return self._screen_of(report)
+
+    def _screen_of(self, report: Mapping[str, Any]) -> _Screen:
         self._moment += 1
         instruction, is_done = report["instruction"], report["isDone"]
         pieces, elements = _pieces(report["items"])
@@ -296,7 +306,7 @@ class MiniWob:
                 return screen, f'{element.role} "{element.name}": {place["error"]}'
             page.click(place["x"], place["y"])
             error = self._type(page, index, action) if action.kind == "type" else None
-        return self._read(page, "__episode.settle()"), error
+        return self._settle(page), error
 
     @staticmethod
     def _select(page: Page, index: int, action: Action) -> str | None:
@@ -352,6 +362,11 @@ class MiniWob:
         page, self._page = self._page, None
         if page is not None:
             page.close()
+
+
+def _report(page: Page, expression: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(page.evaluate(expression, awaited="the page to rest"))
+    return report
 
 
 def _pieces(

@@ -42,6 +42,7 @@
       items: __screen.look(),
       isDone: WOB_DONE_GLOBAL === true,
       rawReward: Number(WOB_RAW_REWARD_GLOBAL),
+      staleHover: __screen.staleHover(),
     });
   };
 
@@ -66,6 +67,7 @@
       await Promise.all(pending.map(loaded));
       await __clock.tick(IMAGE_MS);
     }
+    __screen.dropStaleFocus();
     return report();
   };
 

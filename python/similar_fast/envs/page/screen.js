@@ -137,14 +137,10 @@
     // "ui-icon ui-icon-disk" is "disk"; "star clicked" stays.
     className(element) {
       const classes = (element.getAttribute("class") || "").split(/\s+/).filter(Boolean);
-      const parts = [];
-      for (const name of classes) {
-        if (GENERIC_CLASSES.has(name)) continue;
-        if (classes.some((other) => other.startsWith(`${name}-`))) continue;
-        const prefix = classes.find((other) => name.startsWith(`${other}-`));
-        parts.push(words(prefix ? name.slice(prefix.length) : name));
-      }
-      return [...new Set(parts.join(" ").split(" "))].join(" ");
+      const general = (name) => classes.find((other) => name.startsWith(`${other}-`));
+      const special = classes.filter(general).map((name) => name.slice(general(name).length));
+      const telling = special.length ? special : classes.filter((name) => !GENERIC_CLASSES.has(name));
+      return [...new Set(words(telling.join(" ")).split(" "))].join(" ");
     }
 
     // The text that labels a field; what it came from is not told again as text.
@@ -323,6 +319,20 @@
     return items.map(({ element, block, ...rest }) => rest);
   };
 
+  let mouse = { x: 0, y: 0 }; // where the mouse was sent last
+
+  // Where something has come under the resting mouse, or gone from under it, the browser tells the
+  // page at a time of its own choosing. The answer is where to send the mouse so that it is told now.
+  const staleHover = () => {
+    const hovered = [...document.querySelectorAll(":hover")].pop() || null;
+    return hovered === document.elementFromPoint(mouse.x, mouse.y) ? null : mouse;
+  };
+
+  // A field that is disabled loses the keyboard, which the browser sees to at its next frame.
+  const dropStaleFocus = () => {
+    if (document.activeElement?.disabled) document.activeElement.blur();
+  };
+
   const pointsOf = (element) => {
     const points = [];
     for (const box of [element.getBoundingClientRect(), ...element.getClientRects()]) {
@@ -344,7 +354,9 @@
       const hit = document.elementFromPoint(x, y);
       let up = hit;
       while (up && up !== element && !known.has(up)) up = up.parentElement;
-      if (up === element || (hit && [...(element.labels || [])].some((label) => label.contains(hit)))) return { x, y };
+      if (up === element || (hit && [...(element.labels || [])].some((label) => label.contains(hit)))) {
+        return (mouse = { x, y });
+      }
       cover = cover || hit;
     }
     const name = cover ? `${tagOf(cover)} "${cover.id || clean(cover.textContent).slice(0, 20)}"` : "nothing";
@@ -353,7 +365,7 @@
 
   const selectText = (index) => {
     const element = elements[index];
-    if (document.activeElement !== element) return false;
+    if (document.activeElement !== element || element.disabled) return false;
     if (element.select) element.select();
     else getSelection().selectAllChildren(element);
     return true;
@@ -382,5 +394,7 @@
     return clean(read(root));
   };
 
-  Object.defineProperty(window, "__screen", { value: { look, locate, selectText, choose, instruction } });
+  Object.defineProperty(window, "__screen", {
+    value: { look, locate, selectText, choose, instruction, staleHover, dropStaleFocus },
+  });
 })();
