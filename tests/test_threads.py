@@ -74,7 +74,7 @@ def test_stress_every_call_ends_with_its_rows_or_an_error() -> None:
     """Callers, time-outs and a close at random moments, over queues of many shapes."""
 
     def ask(scorer: BatchingScorer, seed: int) -> None:
-        rng = random.Random(seed)  # noqa: S311 - a seeded test
+        rng = random.Random(seed)
         try:
             for _ in range(30):
                 mine = steps(*(rng.randrange(1000) for _ in range(rng.randrange(12))))
@@ -91,7 +91,7 @@ def test_stress_every_call_ends_with_its_rows_or_an_error() -> None:
 
     outcomes: list[str] = []
     for round_ in range(12):
-        rng = random.Random(round_)  # noqa: S311 - a seeded test
+        rng = random.Random(round_)
         size = rng.randrange(1, 12)
         scorer = BatchingScorer(
             NumberScorer(),

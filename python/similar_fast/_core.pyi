@@ -72,6 +72,17 @@ class TreeSearch:
         NDArray[np.bool_],
         int,
     ]: ...
+    def ask_edge(
+        self, node: int, action: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.bool_],
+        int,
+    ]: ...
     def tell(
         self,
         ids: NDArray[np.int64],

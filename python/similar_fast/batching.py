@@ -100,7 +100,7 @@ class BatchingScorer:
         array([8.], dtype=float32)
     """
 
-    def __init__(  # noqa: PLR0913 - six of them are keyword-only limits with defaults
+    def __init__(
         self,
         scorer: Scorer,
         *,

@@ -56,7 +56,7 @@ class EmbeddingScorer:
         0
     """
 
-    def __init__(  # noqa: PLR0913  # all but one by keyword
+    def __init__(  # all but one by keyword
         self,
         model: str | Path | None = None,
         *,
@@ -149,7 +149,7 @@ class TextEncoder:
         cache_size: Embeddings to keep.
     """
 
-    def __init__(  # noqa: PLR0913  # all but one by keyword
+    def __init__(  # all but one by keyword
         self,
         folder: str | Path,
         *,

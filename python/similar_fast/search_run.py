@@ -263,7 +263,7 @@ class Run:
         nodes = tree.tell(
             [arrival.leaf for arrival in arrivals],
             [self._value_of(a, s) for a, s in zip(arrivals, screens, strict=True)],
-            candidates=[len(s.actions) if s else -1 for s in screens],
+            candidates=np.array([len(s.actions) if s else -1 for s in screens], dtype=np.int32),
             priors=[self._priors(s) if s else None for s in screens],
             first_values=[s.scores.total if s else None for s in screens],
             terminal=[
@@ -314,10 +314,14 @@ class Run:
     def _most_visited(self, tree: TreeSearch) -> Path:
         path: Path = ()
         node_id = tree.root
-        for edge in tree.principal_variation():
+        while node_id >= 0:
             node = self._nodes[node_id]
+            columns = tree.children(node_id)
+            edge = int(np.lexsort((columns.values, columns.visits))[-1])
+            if columns.visits[edge] == 0:
+                break
             path = (*node.path, node.screen.actions[edge])
-            node_id = int(tree.children(node_id).nodes[edge])
+            node_id = int(columns.nodes[edge])
         return path
 
     def _ending_value(self, ending: _Arrival) -> float:

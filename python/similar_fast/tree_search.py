@@ -20,7 +20,6 @@ from similar_fast.ragged import (
     column,
     floats,
     ragged_candidates,
-    ragged_floats,
 )
 
 __all__ = ["Children", "EdgeState", "Leaves", "TreeSearch"]
@@ -163,7 +162,7 @@ class TreeSearch:
         (arXiv 1810.11755).
     """
 
-    def __init__(  # noqa: PLR0913  each is keyword-only and has a default
+    def __init__(
         self,
         candidates: int | Sequence[object],
         *,
@@ -211,7 +210,19 @@ class TreeSearch:
         """
         return Leaves(*self._core.ask(num_simulations), self)
 
-    def tell(  # noqa: PLR0913  one argument a column
+    def ask_edge(self, node: int, action: int) -> Leaves:
+        """Sends one simulation to an edge of the caller's choice, and on below it if expanded.
+
+        For callers who know where to look first, as along a greedy path. The edges above count it
+        as if the search had come that way.
+
+        Raises:
+            ValueError: The node has no such action.
+            SearchError: There is no such node, or too many simulations are in flight.
+        """
+        return Leaves(*self._core.ask_edge(node, action), self)
+
+    def tell(
         self,
         leaves: Leaves | ArrayLike,
         values: ArrayLike,

@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def add_miniwob_arguments(parser: argparse.ArgumentParser) -> None:
+def add_miniwob_arguments(parser: argparse._ActionsContainer) -> None:
     """Which browser a command drives."""
     parser.add_argument(
         "--chromium",

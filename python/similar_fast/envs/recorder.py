@@ -19,7 +19,7 @@ __all__ = ["record"]
 logger = logging.getLogger(__name__)
 
 
-def record(  # noqa: PLR0913  # keyword-only, as the style has it
+def record(  # keyword-only, as the style has it
     env: Environment,
     task: str,
     seed: int,

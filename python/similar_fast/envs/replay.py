@@ -116,7 +116,7 @@ class _Moment:
         ]
 
 
-def audit(  # noqa: PLR0913  # keyword-only, as the style has it
+def audit(  # keyword-only, as the style has it
     env: Environment,
     tasks: Iterable[str],
     *,

@@ -6,7 +6,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use similar_fast_core::Error;
 use similar_fast_core::search::{
-    Backup, CandidateColumns, Candidates, Config, Fpu, Normalize, Policy, Told, TreeSearch,
+    Backup, CandidateColumns, Candidates, Config, Fpu, Leaves, Normalize, Policy, Told, TreeSearch,
 };
 
 use crate::error::CoreError;
@@ -105,9 +105,12 @@ impl PyTreeSearch {
         node: i64,
         action: i64,
     ) -> Result<LeafColumns<'py>, CoreError> {
-        let node = self.node_id(node)?;
         let action = u32::try_from(action).unwrap_or(u32::MAX);
-        let leaves = py.detach(|| self.lock().ask_edge(node, action))?;
+        let leaves = py.detach(|| {
+            let mut search = self.lock();
+            let node = node_id(&search, node)?;
+            search.ask_edge(node, action)
+        })?;
         Ok(leaf_columns(py, leaves))
     }
 
@@ -295,6 +298,18 @@ fn node_id(search: &TreeSearch, node: i64) -> Result<u32, Error> {
         node,
         num_nodes: search.num_nodes(),
     })
+}
+
+fn leaf_columns(py: Python<'_>, leaves: Leaves) -> LeafColumns<'_> {
+    (
+        column(py, leaves.ids, |id| id as i64),
+        column(py, leaves.parents, i64::from),
+        column(py, leaves.actions, |action| action as i32),
+        column(py, leaves.depths, |depth| depth as i32),
+        column(py, leaves.multiplicities, |visits| visits as i32),
+        leaves.wants_candidates.into_pyarray(py),
+        leaves.num_completed,
+    )
 }
 
 fn node_or_minus_one(node: Option<u32>) -> i64 {
