@@ -47,7 +47,7 @@ def ragged_candidates(
     """`[n]` int32 counts, -1 for None, and the objects where they were given.
 
     Raises:
-        TypeError: An array of anything but integers.
+        TypeError: An array of anything but integers, or a string in place of a list.
     """
     if candidates is None:
         return None, None
@@ -55,11 +55,14 @@ def ragged_candidates(
         if candidates.dtype.kind not in "iu":
             raise TypeError(f"candidates must be integer counts or lists, got {candidates.dtype}")
         return column("candidates", candidates, np.int32), None
+    for row, given in enumerate(candidates):
+        if isinstance(given, str | bytes):
+            raise TypeError(f"row {row}: candidates must be a list or None, got one string")
     counts = [-1 if given is None else len(given) for given in candidates]
     return np.array(counts, dtype=np.int32), candidates
 
 
-def _raggedfloats(
+def ragged_floats(
     name: str, rows: RaggedFloats | None, counts: NDArray[np.int32] | None
 ) -> NDArray[np.float32] | None:
     """The numbers of all rows in one flat float32 column; an array passes as it is.

@@ -252,8 +252,8 @@ class TreeSearch:
                 column("values", values, np.float32),
                 terminal=None if terminal is None else column("terminal", terminal, np.bool_),
                 counts=counts,
-                priors=_raggedfloats("priors", priors, counts),
-                first_values=_raggedfloats("first_values", first_values, counts),
+                priors=ragged_floats("priors", priors, counts),
+                first_values=ragged_floats("first_values", first_values, counts),
             )
             if objects is not None:
                 for node, given in zip(nodes.tolist(), objects, strict=True):
