@@ -60,15 +60,16 @@ impl Scale {
         inverse: 1.0,
     };
 
+    /// From `low` to 0 and from `high` to 1; everything to 0 where `high` is not above `low`, as it
+    /// is before the first value, or where the inverse is no finite number.
     pub(crate) fn between(low: f32, high: f32) -> Self {
         let inverse = 1.0 / (high - low);
+        if high > low && inverse.is_finite() {
+            return Self { low, inverse };
+        }
         Self {
-            low,
-            inverse: if high > low && inverse.is_finite() {
-                inverse
-            } else {
-                0.0
-            },
+            low: 0.0,
+            inverse: 0.0,
         }
     }
 
