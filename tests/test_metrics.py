@@ -125,7 +125,15 @@ def test_accuracy_of_float32_equals_that_of_float64(ties: TieRule) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [np.array([7, 3, 7, 5]), np.array(["b", "a", "b", "c"]), ["b", ("x", 1), "b", None]]
+    "labels",
+    [
+        np.array([7, 9, 7, 8]),
+        np.array([-9, 120, -9, 3], np.int8),
+        np.array([2**63 + 1, 2**63, 2**63 + 1, 2**63 + 2], np.uint64),
+        np.array([7, 3, 7, 5]),
+        np.array(["b", "a", "b", "c"]),
+        ["b", ("x", 1), "b", None],
+    ],
 )
 def test_accuracy_groups_keep_the_order_of_appearance(
     labels: NDArray[np.str_] | list[Hashable],
@@ -137,6 +145,19 @@ def test_accuracy_groups_keep_the_order_of_appearance(
     assert [group.accuracy for group in result.groups.values()] == [0.5, 1.0, 1.0]
     assert result.micro == 0.75
     assert result.macro == pytest.approx(2.5 / 3)
+
+
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=300))
+def test_accuracy_groups_of_an_array_are_those_of_its_list(labels: list[int]) -> None:
+    n = len(labels)
+    chosen, rejected = np.arange(n) % 5, np.arange(n) % 3
+
+    of_list = accuracy(chosen, rejected, groups=labels)
+    of_array = accuracy(chosen, rejected, groups=np.array(labels, np.int8))
+    of_shifted = accuracy(chosen, rejected, groups=np.array(labels) + 2**40)
+
+    assert list(of_array.groups.items()) == list(of_list.groups.items())
+    assert list(of_shifted.groups) == [label + 2**40 for label in dict.fromkeys(labels)]
 
 
 def test_accuracy_without_groups_is_one_group() -> None:

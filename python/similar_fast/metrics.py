@@ -145,12 +145,7 @@ def _coded(
         return [None], np.zeros(n, np.uint32)
     if isinstance(groups, np.ndarray) and groups.dtype != np.object_:
         shape = groups.shape
-        values, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        rank = np.empty(len(order), np.uint32)
-        rank[order] = np.arange(len(order), dtype=np.uint32)
-        labels: list[Hashable] = values[order].tolist()
-        codes = rank[inverse.reshape(-1)]
+        labels, codes = _coded_array(groups.reshape(-1))
     else:
         place: dict[Hashable, int] = {}
         codes = np.asarray([place.setdefault(label, len(place)) for label in groups], np.uint32)
@@ -158,3 +153,23 @@ def _coded(
     if shape != (n,):
         raise ValueError(f"groups must be [n] like chosen, got {shape} and {(n,)}")
     return labels, codes
+
+
+def _coded_array(groups: NDArray[Any]) -> tuple[list[Hashable], NDArray[np.uint32]]:
+    n = len(groups)
+    if n > 0 and np.issubdtype(groups.dtype, np.integer):
+        low, high = int(groups.min()), int(groups.max())
+        if high - low < n and low > -(2**62) and high < 2**62:
+            # Few distinct integers need no sorting. Written backwards, the first place stays.
+            offsets = groups.astype(np.int64) - low
+            first_at = np.full(high - low + 1, n)
+            first_at[offsets[::-1]] = np.arange(n - 1, -1, -1)
+            order = np.argsort(first_at)[: np.count_nonzero(first_at < n)]
+            rank = np.empty(len(first_at), np.uint32)
+            rank[order] = np.arange(len(order), dtype=np.uint32)
+            return (order + low).tolist(), rank[offsets]
+    values, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.uint32)
+    rank[order] = np.arange(len(order), dtype=np.uint32)
+    return values[order].tolist(), rank[inverse]

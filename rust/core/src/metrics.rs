@@ -146,42 +146,39 @@ fn mean_defined(groups: &[GroupAccuracy]) -> f64 {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
+    pairs: u64,
     correct: u64,
     ties: u64,
-    wrong: u64,
     invalid: u64,
 }
 
 impl Counts {
+    // Sums of booleans, so that no branch depends on which way a pair goes.
     fn add(&mut self, chosen: f64, rejected: f64, tie_tolerance: f64) {
         let difference = chosen - rejected;
-        if !(chosen.is_finite() && rejected.is_finite()) {
-            self.invalid += 1;
-        } else if difference.abs() <= tie_tolerance {
-            self.ties += 1;
-        } else if difference > 0.0 {
-            self.correct += 1;
-        } else {
-            self.wrong += 1;
-        }
+        let is_valid = chosen.is_finite() && rejected.is_finite();
+        self.pairs += 1;
+        self.correct += u64::from(is_valid && difference > tie_tolerance);
+        self.ties += u64::from(is_valid && difference.abs() <= tie_tolerance);
+        self.invalid += u64::from(!is_valid);
     }
 
     fn merged(self, other: Self) -> Self {
         Self {
+            pairs: self.pairs + other.pairs,
             correct: self.correct + other.correct,
             ties: self.ties + other.ties,
-            wrong: self.wrong + other.wrong,
             invalid: self.invalid + other.invalid,
         }
     }
 
     fn finish(self, ties: Ties) -> GroupAccuracy {
-        let n = self.correct + self.ties + self.wrong;
+        let n = self.pairs - self.invalid;
         let correct = self.correct as f64;
         let accuracy = match ties {
             Ties::Half => (correct + self.ties as f64 / 2.0) / n as f64,
             Ties::Wrong => correct / n as f64,
-            Ties::Exclude => correct / (self.correct + self.wrong) as f64,
+            Ties::Exclude => correct / (n - self.ties) as f64,
         };
         GroupAccuracy {
             n,
