@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddingScorer", "TextEncoder"]
 
 _SPECIAL_TOKENS = 2  # [CLS] before a text and [SEP] after it
+_REPEAT_POWER = 8  # see `EmbeddingScorer`
 
 _Key = tuple[str, ...]
 _Vector = NDArray[np.float32]
@@ -34,11 +35,13 @@ class EmbeddingScorer:
     leads to, and it was not trained on agents. For a step with instruction and history q and
     candidate action a,
 
-        total = (cos(q, a) - w * r) / (1 + w),   r = max(0, max over actions h done of cos(h, a))
+        total = (cos(q, a) - w * r) / (1 + w),   r = max over actions h done of max(0, cos(h, a))^8
 
     with w = `history_weight`. The second term keeps a step that is already done from being chosen
-    again; the division keeps the total in [-1, 1]. By default no action stands in q itself: a
-    text that repeats what was done is most like doing it once more.
+    again; the power leaves it whole for a repeat and all but takes it away for mere likeness (0.7
+    becomes 0.06), since the actions of one screen are worded alike. The division keeps the total
+    in [-1, 1]. By default no action stands in q itself: a text that repeats what was done is most
+    like doing it once more.
 
     Source: this package; the encoder's own measure is the cosine (Reimers and Gurevych 2019,
     section 3, mean pooling), the second term has the form of maximal marginal relevance
@@ -127,10 +130,10 @@ class EmbeddingScorer:
         )
         total = np.zeros(len(steps), np.float32)
         for i, (query, action, keys) in enumerate(zip(queries, actions, done, strict=True)):
-            repeated = max((float(vectors[key] @ vectors[action]) for key in keys), default=0.0)
             likeness = float(vectors[query] @ vectors[action])
+            nearest = max((float(vectors[key] @ vectors[action]) for key in keys), default=0.0)
             w = self.history_weight
-            total[i] = (likeness - w * max(0.0, repeated)) / (1.0 + w)
+            total[i] = (likeness - w * max(0.0, nearest) ** _REPEAT_POWER) / (1.0 + w)
         return Scores(np.clip(total, -1.0, 1.0))
 
     def _done(self, step: Step) -> list[_Key]:
