@@ -64,8 +64,9 @@ def descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def kill_chromium(profile: str) -> None:
-    """SIGKILL to every process of the browser with this profile."""
+def kill_chromium(browser: Browser) -> None:
+    """SIGKILL to every process of the browser."""
+    profile = str(browser._folders[0])
     for process in descendants():
         try:
             if any(profile in argument for argument in process.cmdline()):
@@ -283,13 +284,14 @@ def test_killed_browser_comes_back_with_the_episode(caplog: pytest.LogCaptureFix
         env.reset("login-user", seed=2000)
         env.step(find(env, 'type "thaddeus" (after "username") into textbox "Username"'))
         before = env.step(find(env, 'type "rwt" (after "password") into textbox "Password"'))
-        assert env._browser._profile is not None
-        kill_chromium(env._browser._profile)
+        folders = env._browser._folders
+        kill_chromium(env._browser)
 
         assert before.observation.screenshot is not None
         assert before.observation.screenshot().startswith(b"\x89PNG")
         result = env.step(find(env, 'click button "Login"'))
 
+        assert not any(folder.exists() for folder in folders)
         assert (result.success, env.relaunches) == (True, 1)
         assert "bringing the episode back" in caplog.text
 
@@ -299,8 +301,7 @@ def test_browser_that_dies_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch
         env.reset("login-user", seed=2000)
 
         def die(*_: object) -> None:
-            assert env._browser._profile is not None
-            kill_chromium(env._browser._profile)
+            kill_chromium(env._browser)
 
         start = MiniWob._start
 
@@ -369,8 +370,8 @@ def test_close_leaves_no_process_and_no_folder() -> None:
     processes = {process.pid for process in descendants()}
     env = MiniWob()
     env.reset("click-test", seed=0)
-    assert env._browser._profile is not None
-    folders = [Path(env._browser._profile), Path(str(env._browser._folder))]
+    folders = env._browser._folders
+    assert len(folders) == 2
     assert all(folder.is_dir() for folder in folders)
 
     env.close()
