@@ -130,6 +130,7 @@ def test_propose_page_strings_need_a_field() -> None:
             ["@dolores", "#urgent", "12/05/2016"],
         ),
         ("Write to ann.lee@mail.co.uk now.", ["ann.lee@mail.co.uk"]),
+        ('Reply with the text "Habitant porta.".', ["Habitant porta."]),
         ("Click the button.", []),
     ],
 )
@@ -148,6 +149,16 @@ def test_page_strings_are_short_lines_that_look_like_values() -> None:
     )
 
     assert page_strings(observation) == ["copy me", "Ann Lee", "+1 555-0101", "ann@mail.com"]
+
+
+def test_page_strings_after_the_name_of_a_field_come_first() -> None:
+    observation = screen(
+        "Enter the value of Colour.",
+        Element("textbox", "Gender", 0, "type"),
+        lines=("Religion", "Buddhism", "Gender", "female", "Colour", "blue"),
+    )
+
+    assert page_strings(observation, ["Colour"])[:2] == ["female", "blue"]
 
 
 def test_page_strings_leaves_known_ones_out() -> None:
