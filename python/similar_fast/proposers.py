@@ -100,7 +100,7 @@ def instruction_strings(instruction: str) -> list[str]:
     rest = re.sub(QUOTED, " , ", instruction)
     names = [_without_first_word(rest, match) for match in re.finditer(CAPITALISED, rest)]
     marked = re.findall(f"{ADDRESS}|{TAG}|{NUMBER}", rest)
-    return _distinct(string.strip().rstrip(".,:;") for string in [*quoted, *names, *marked])
+    return _distinct([*quoted, *(string.strip().rstrip(".,:;") for string in [*names, *marked])])
 
 
 def _without_first_word(text: str, match: re.Match[str]) -> str:
@@ -114,18 +114,27 @@ def _without_first_word(text: str, match: re.Match[str]) -> str:
 def page_strings(observation: Observation, known: Sequence[str] = ()) -> list[str]:
     """What stands on the screen and looks like a value, without repeats and without `known`.
 
-    Whole lines of at most three words and 40 characters that are a name, a number, an e-mail
-    address or begin with @ or #; e-mail addresses in any line; the values of read-only fields.
+    First the values of read-only fields and each short line that follows a field's name or one of
+    `known`, as in a table; then each short line that is a name, a number, an e-mail address or
+    begins with @ or #, and e-mail addresses in any line. Short is at most three words and 40
+    characters.
     """
+    fields = {e.name for e in observation.elements if e.kind == "type"}
     held = [e.value for e in observation.elements if e.is_readonly and e.value]
-    taken = {e.name for e in observation.elements} | {*known, ""}
+    labelled: list[str] = []
     found: list[str] = []
+    label = ""
     for line in observation.text.splitlines():
-        if len(line) <= VALUE_LENGTH and len(line.split()) <= 3 and SHORT_VALUE.fullmatch(line):
+        is_short = len(line) <= VALUE_LENGTH and len(line.split()) <= 3
+        if is_short and label and (label in fields or label in known):
+            labelled.append(line)
+        elif is_short and SHORT_VALUE.fullmatch(line):
             found.append(line)
         else:
             found += re.findall(ADDRESS, line)
-    return [string for string in _distinct([*held, *found]) if string not in taken]
+        label = line
+    names = {e.name for e in observation.elements} | {*known}
+    return [s for s in _distinct([*held, *labelled, *found]) if s not in names and '"' not in s]
 
 
 def _distinct(strings: Iterable[str]) -> list[str]:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -106,8 +105,7 @@ class Browser:
         self._thread.start()
         self._playwright: Playwright | None = None
         self._browser: PlaywrightBrowser | None = None
-        self._folder: str | None = None
-        self._profile: str | None = None
+        self._folders: tuple[Path, ...] = ()
         _open_browsers.add(self)
         try:
             self._run(self._launch(), timeout_s, "the browser to start")
@@ -211,16 +209,14 @@ class Browser:
         chromium = self._playwright.chromium
         if self._executable is None:
             _require_program(chromium.executable_path)
-        self._folder = tempfile.mkdtemp(prefix="similar-fast-browser-")
         self._browser = await chromium.launch(
             executable_path=self._executable,
             args=list(FLAGS),
-            env={**os.environ, "TMPDIR": self._folder},
             handle_sigint=False,
             handle_sigterm=False,
             handle_sighup=False,
         )
-        self._profile = await _profile_of(self._browser)
+        self._folders = await _folders_of(self._browser)
 
     async def _open(
         self, width: int, height: int, scripts: Sequence[str]
@@ -243,10 +239,10 @@ class Browser:
             await _finish(browser.close)
         if playwright is not None:
             await _finish(playwright.stop)
-        # Playwright's driver deletes the profile itself, unless it was the one to die.
-        for left in filter(None, (self._folder, self._profile)):
-            shutil.rmtree(left, ignore_errors=True)
-        self._folder = self._profile = None
+        # They are gone already, unless Chromium or Playwright's driver was killed.
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._folders = ()
 
 
 def _require_program(path: str) -> None:
@@ -259,13 +255,18 @@ def _require_program(path: str) -> None:
         )
 
 
-async def _profile_of(browser: "PlaywrightBrowser") -> str | None:
-    """The folder that Playwright made for the browser's profile."""
+async def _folders_of(browser: "PlaywrightBrowser") -> tuple[Path, ...]:
+    """The folders of a running browser: its profile, and the one that its lock points to."""
     session = await browser.new_browser_cdp_session()
     command = await session.send("Browser.getBrowserCommandLine")
     await session.detach()
-    found = (flag for flag in command["arguments"] if flag.startswith(PROFILE))
-    return next((flag.removeprefix(PROFILE) for flag in found), None)
+    flags = [flag for flag in command["arguments"] if flag.startswith(PROFILE)]
+    return _with_lock_folder(Path(flags[-1].removeprefix(PROFILE))) if flags else ()
+
+
+def _with_lock_folder(profile: Path) -> tuple[Path, ...]:
+    lock = profile / "SingletonSocket"
+    return (profile, lock.readlink().parent) if lock.is_symlink() else (profile,)
 
 
 async def _bounded(work: Coroutine[Any, Any, T], timeout_s: float) -> T:

@@ -68,11 +68,10 @@ class Recorded:
             seeds.setdefault(task, []).append(seed)
         return {task: tuple(found) for task, found in seeds.items()}
 
-    def reset(self, task: str, *, seed: int) -> Observation:
-        """The first screen of a recorded task.
+    def path(self, task: str, seed: int) -> Path:
+        """The file that holds `task` with `seed`.
 
         Raises:
-            DataError: The recording is truncated or was altered.
             EnvError: The task was not recorded, or not with this seed.
         """
         recorded = self.tasks()
@@ -82,9 +81,19 @@ class Recorded:
         if seed not in recorded[task]:
             found = ", ".join(map(str, recorded[task]))
             raise EnvError(f"no recording of {task!r} with seed {seed}; there is {found}")
+        return self._paths[task, seed]
+
+    def reset(self, task: str, *, seed: int) -> Observation:
+        """The first screen of a recorded task.
+
+        Raises:
+            DataError: The recording is truncated or was altered.
+            EnvError: The task was not recorded, or not with this seed.
+        """
+        path = self.path(task, seed)
         key = (task, seed)
         if key not in self._read:
-            self._read[key] = read_recording(self._paths[key])
+            self._read[key] = read_recording(path)
         self._recording = self._read[key]
         self._state = self._recording.states[0]
         return self._state.observation

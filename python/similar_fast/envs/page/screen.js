@@ -3,7 +3,8 @@
 (() => {
   "use strict";
   const NAME_LIMIT = 80;
-  const TELLING_WORDS = 4; // a name of so many words needs no row beside it
+  const TELLING_LENGTH = 24; // a longer name needs no row beside it
+  const LABEL_WORDS = 4; // more words before a field are no label
   const IGNORED_IDS = new Set(["reward-display", "sync-task-cover", "click-canvas", "query"]);
   const FRAME_IDS = new Set(["wrap", "area"]);
   const IGNORED_TAGS = new Set(["script", "style", "noscript", "template", "head"]);
@@ -166,6 +167,7 @@
           if (node.nodeType === Node.COMMENT_NODE || IGNORED_IDS.has(node.id)) continue;
           if (this.interactive.has(node) || node.querySelector?.("input, select, textarea, button")) break;
           const text = clean(this.textOf(node, () => false));
+          if (text.split(" ").length > LABEL_WORDS) return "";
           if (text) return this.consume(node, text);
         }
       }
@@ -180,7 +182,7 @@
     // Text of the row an element stands in: of the nearest ancestor that has any outside other
     // interactive elements; an icon may borrow theirs.
     context(element, { kind, name }) {
-      if (name.split(" ").length >= TELLING_WORDS) return "";
+      if (name.length > TELLING_LENGTH) return "";
       for (const borrow of kind !== "click" || clean(element.textContent) ? [false] : [false, true]) {
         const isOut = (other) =>
           this.consumed.has(other) || (!borrow && this.interactive.has(other) && !other.contains(element));
