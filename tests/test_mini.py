@@ -106,7 +106,7 @@ def test_package_holds_no_code() -> None:
 
 
 def test_wheel_builds_and_holds_the_model(tmp_path: Path) -> None:
-    subprocess.run(  # noqa: S603  # our own interpreter and arguments
+    subprocess.run(  # our own interpreter and arguments
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=PACKAGE,
         check=True,

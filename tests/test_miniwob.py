@@ -388,7 +388,7 @@ def test_exit_without_close_leaves_no_folder(tmp_path: Path) -> None:
         "print('done')\n"
     )
 
-    done = subprocess.run(  # noqa: S603  # our own script
+    done = subprocess.run(  # our own script
         [sys.executable, "-W", "error", "-c", script],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,

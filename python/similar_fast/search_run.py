@@ -260,7 +260,7 @@ class Run:
         """Scores the screens of `arrivals` in one call, tells the tree; returns the new nodes."""
         self._reader.read()
         screens = [self._screen_of(arrival) for arrival in arrivals]
-        nodes = tree.tell(
+        nodes: list[int] = tree.tell(
             [arrival.leaf for arrival in arrivals],
             [self._value_of(a, s) for a, s in zip(arrivals, screens, strict=True)],
             candidates=np.array([len(s.actions) if s else -1 for s in screens], dtype=np.int32),

@@ -17,7 +17,16 @@ from typing import Any
 from similar_fast.errors import DataError
 from similar_fast.types import Action, Element, Observation
 
-__all__ = ["Edge", "Recording", "RecordingHeader", "State", "read_header", "read_recording"]
+__all__ = [
+    "Edge",
+    "Recording",
+    "RecordingHeader",
+    "State",
+    "read_header",
+    "read_recording",
+    "recording_name",
+    "write_recording",
+]
 
 FORMAT = "similar-fast recording"
 VERSION = 1
@@ -87,6 +96,11 @@ class Recording:
     states: tuple[State, ...]
 
 
+def recording_name(task: str, seed: int) -> str:
+    """The name of the file that holds a recording."""
+    return f"{task}-{seed}{SUFFIX}"
+
+
 def write_recording(
     folder: Path, header: Mapping[str, Any], instruction: str, states: Iterable[State]
 ) -> Path:
@@ -109,7 +123,7 @@ def write_recording(
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{header['task']}-{header['seed']}{SUFFIX}"
+    path = folder / recording_name(header["task"], header["seed"])
     partial = path.with_suffix(".partial")
     # Without a time stamp the same recording is the same file.
     partial.write_bytes(gzip.compress(_line(first).encode() + content, mtime=0))
