@@ -264,8 +264,8 @@ class Run:
             [arrival.leaf for arrival in arrivals],
             [self._value_of(a, s) for a, s in zip(arrivals, screens, strict=True)],
             candidates=np.array([len(s.actions) if s else -1 for s in screens], dtype=np.int32),
-            priors=[self._priors(s) if s else None for s in screens],
-            first_values=[s.scores.total if s else None for s in screens],
+            priors=[self._priors(s).tolist() if s else None for s in screens],
+            first_values=[s.scores.total.tolist() if s else None for s in screens],
             terminal=[
                 a.is_closed or a.is_done or (s is None and len(a.path) < self._settings.max_depth)
                 for a, s in zip(arrivals, screens, strict=True)
