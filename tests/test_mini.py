@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import similar_fast_mini
 from similar_fast.errors import ModelError
 from similar_fast.manifest import MANIFEST_NAME, read_manifest
 from similar_fast.reward import EmbeddingScorer, TextEncoder
 
-PACKAGE = Path(similar_fast_mini.__file__).parent
+PACKAGE = Path(__file__).parents[1] / "python" / "similar_fast_mini"
 MODEL = PACKAGE / "model"
 MAX_BYTES = 25_000_000
 # The tokenizer.json that sentence-transformers/all-MiniLM-L6-v2 was published with.
