@@ -1,12 +1,16 @@
 """`TextEncoder`: what is encoded when, and how texts are batched; `prompts`: what is cut first."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import similar_fast_mini
+from similar_fast.errors import InferenceError, ModelError
+from similar_fast.manifest import MANIFEST_NAME, describe_file, read_manifest, write_manifest
 from similar_fast.prompts import fit_tokens, passage_parts, query_parts
 from similar_fast.reward import TextEncoder
 from similar_fast.types import Step
@@ -84,6 +88,52 @@ def test_batches_are_sorted_by_length_and_keep_both_limits(make_encoder: Make) -
     encoder.encode([(f"{'word ' * (n - 1)}{'abcdefgh'[i]}",) for i, n in enumerate(counts)])
 
     assert recorder.shapes == [(3, 3), (3, 8), (1, 8), (1, 32)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The committed model's files as links, as in a hub's cache, with the manifest copied."""
+    for path in MODEL.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    manifest = tmp_path / MANIFEST_NAME
+    data = manifest.read_bytes()
+    manifest.unlink()
+    manifest.write_bytes(data)
+    return tmp_path
+
+
+def test_folder_of_links_runs(folder: Path) -> None:
+    assert TextEncoder(folder).encode([("a",)])["a",].shape == (384,)
+
+
+def test_model_that_does_not_normalize_is_a_model_error(folder: Path) -> None:
+    write_manifest(folder, replace(read_manifest(folder), is_normalized=False))
+
+    with pytest.raises(ModelError, match="does not normalize its embeddings"):
+        TextEncoder(folder)
+
+
+def test_graph_with_other_inputs_is_a_model_error(folder: Path) -> None:
+    path = folder / "model.onnx"
+    manifest = read_manifest(folder)
+    model = onnx.load(path)
+    path.unlink()
+    model.graph.input[1].name = "mask"
+    for node in model.graph.node:
+        node.input[:] = ["mask" if name == "attention_mask" else name for name in node.input]
+    onnx.save(model, path)
+    files = tuple(describe_file(folder / file.name) for file in manifest.files)
+    write_manifest(folder, replace(manifest, files=files))
+
+    with pytest.raises(ModelError, match=r"turns \('input_ids', 'mask'\) into"):
+        TextEncoder(folder)
+
+
+def test_manifest_of_another_width_is_an_inference_error(folder: Path) -> None:
+    write_manifest(folder, replace(read_manifest(folder), hidden_size=383))
+
+    with pytest.raises(InferenceError, match=r"shape \[1, 384\]; expected \[1, 383\]"):
+        TextEncoder(folder).encode([("a",)])
 
 
 def test_query_takes_the_last_actions_and_passage_the_action_alone() -> None:

@@ -104,7 +104,7 @@ def open_session(
 
     Weights that are stored in int8 behind `DequantizeLinear` become float once, here, and
     activations stay float: onnxruntime would otherwise fuse such a pair into a product with int8
-    activations, which is faster and less exact (see `docs/decisions/0002-int8-weights.md`).
+    activations, which is faster and less exact (see `docs/decisions/int8-weights.md`).
 
     Args:
         path: The model; its external data, if any, must lie inside its folder.
