@@ -114,3 +114,15 @@ def test_final_run_ends_where_the_episode_does() -> None:
     assert last is not None
     assert last.is_done
     assert env.steps == 1
+
+
+def test_final_run_that_diverges_is_counted_and_goes_on() -> None:
+    walk = cursor(LockEnv(flaky_at=3))
+    walk.step_from((), C)
+    walk.step_from((C,), A)
+
+    last = walk.final_run((C, A, B, OPEN))
+
+    assert last is not None
+    assert last.success
+    assert walk.diverged == 1

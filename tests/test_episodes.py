@@ -103,7 +103,7 @@ def test_log_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     path.write_bytes(whole + b'{"arm": "a", "task": "ea')  # killed while writing
 
     log = EpisodeLog(path)
-    left = list(log.missing("a", ["easy", "hard"], [0, 1]))
+    left = log.missing("a", [(t, s) for t in ("easy", "hard") for s in (0, 1)])
     log.append(episode("easy", 1))
     log.close()
 
@@ -120,7 +120,8 @@ def test_log_keeps_arms_apart(tmp_path: Path) -> None:
     log = EpisodeLog(tmp_path / "log.jsonl")
     log.append(episode(arm="a"))
 
-    assert list(log.missing("b", ["easy"], [0])) == [("easy", 0)]
+    assert log.missing("b", [("easy", 0)]) == [("easy", 0)]
+    assert log.missing("a", [("easy", 0)]) == []
     log.close()
 
 

@@ -113,6 +113,7 @@ def test_run_never_exceeds_the_budget(budget: int) -> None:
     result, env = solve(ConstantScorer(), budget=budget, num_simulations=1000)
 
     assert result.env_steps <= budget
+    assert result.nodes[0].visits == sum(n.visits for n in result.nodes if n.parent == 0)
     assert env.steps <= budget + len(result.actions)
 
 

@@ -5,7 +5,6 @@ on from where the environment is whenever the wanted path continues the walked o
 step and reset, and checks each replayed screen against the one that was seen before.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from similar_fast.errors import SearchError
@@ -97,25 +96,29 @@ class Cursor:
             self._send(replayed)
         return self._send(action)
 
-    def final_run(self, actions: Sequence[Action]) -> StepResult | None:
-        """The committed actions on a fresh reset; counted as a reset, not as search steps.
+    def final_run(self, actions: Path) -> StepResult | None:
+        """The committed actions on a fresh reset; no search steps, and no longer checked.
+
+        A screen that differs from what was seen before counts as diverged; the actions go on, as
+        an agent's would.
 
         Returns:
             What the last action led to; None if there are no actions. The run ends early where
             the episode does.
         """
-        spent, budget = self.env_steps, self._budget
-        self._budget = None
-        try:
-            self.start()
-            result = None
-            for action in actions:
-                result = self._send(action)
-                if result.is_done:
-                    break
-            return result
-        finally:
-            self.env_steps, self._budget = spent, budget
+        self._path = None
+        self._env.reset(self._task, seed=self._seed)
+        self.resets += 1
+        result = None
+        has_diverged = False
+        for depth, action in enumerate(actions, start=1):
+            result = self._env.step(action)
+            seen = self._seen.get(actions[:depth])
+            has_diverged |= seen is not None and seen.digest != result.observation.digest
+            if result.is_done:
+                break
+        self.diverged += has_diverged
+        return result
 
     def _shared(self, prefix: Path) -> Path | None:
         """The walked path if it is a beginning of `prefix` that can be walked on from."""

@@ -4,7 +4,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -252,12 +252,10 @@ class EpisodeLog:
         """The whole rows of a log that somebody may still be writing; the file is left alone."""
         return _read_rows(path)[0]
 
-    def missing(
-        self, arm: str, tasks: Iterable[str], seeds: Sequence[int]
-    ) -> Iterator[tuple[str, int]]:
+    def missing(self, arm: str, pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         """The (task, seed) pairs that `arm` has no row for, in order."""
         there = {(e.task, e.seed) for e in self.episodes if e.arm == arm}
-        return ((t, s) for t in tasks for s in seeds if (t, s) not in there)
+        return [pair for pair in pairs if pair not in there]
 
     def append(self, episode: Episode) -> None:
         """Writes one row and makes it last."""

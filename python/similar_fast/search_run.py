@@ -195,6 +195,7 @@ class Run:
                 leaf = int(tree.ask_edge(node_id, edge).ids[0])
                 arrival = self._visit(leaf, node_id, edge)
                 if arrival is None:
+                    tree.fail([leaf])
                     return
                 child = self._tell(tree, [arrival])[0]
                 if arrival.is_done:
@@ -344,10 +345,7 @@ class Run:
     def _finish(self, root: _Node) -> SearchResult:
         tree = self._tree
         actions = self._best_path(tree) if tree is not None else ()
-        try:
-            last = self._cursor.final_run(actions)
-        except DivergedError:
-            last = None
+        last = self._cursor.final_run(actions)
         return SearchResult(
             task=self._task,
             seed=self._seed,

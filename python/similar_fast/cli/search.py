@@ -13,6 +13,7 @@ from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 
 if TYPE_CHECKING:
+    from similar_fast.envs.recorded import Recorded
     from similar_fast.episodes import Episode
     from similar_fast.protocols import Environment, Scorer
 
@@ -42,11 +43,16 @@ def add_parser(
     where.add_argument(
         "--tasks",
         type=words,
-        default=["train"],
         metavar="NAMES",
-        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables",
+        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables "
+        "(default: train, or all that is recorded)",
     )
-    where.add_argument("--seeds", type=seeds, default=[2000], metavar="A-B", help="task seeds")
+    where.add_argument(
+        "--seeds",
+        type=seeds,
+        metavar="A-B",
+        help="task seeds (default: 2000, or all that is recorded)",
+    )
     where.add_argument(
         "--recordings", type=Path, metavar="DIR", help="for --env recorded; none: those shipped"
     )
@@ -95,21 +101,21 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     _check(args)
     arm = args.name or _arm_name(args)
-    tasks = _task_names(args.tasks)
+    pairs = _pairs(args)
     log = EpisodeLog(args.out)
     try:
-        left = list(log.missing(arm, tasks, args.seeds))
-        done = len(tasks) * len(args.seeds) - len(left)
-        if done and args.out is not None:
+        left = log.missing(arm, pairs)
+        if len(left) < len(pairs):
+            done = len(pairs) - len(left)
             output.note(f"{done} episodes of {arm} are there already; {len(left)} are left")
         with output.progress(len(left), arm) as bar:
             for episode in _play_all(args, _player(args, arm, bar), left):
                 log.append(episode)
                 solved = "solved" if episode.success else "not solved"
                 bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
-        wanted = {(task, seed) for task in tasks for seed in args.seeds}
+        wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
-        _print_summary(output, arm, tasks, rows)
+        _print_summary(output, arm, list(dict.fromkeys(task for task, _ in pairs)), rows)
     finally:
         log.close()
     return 0
@@ -144,11 +150,26 @@ def _arm_name(args: argparse.Namespace) -> str:
     return f"{args.arm}({scorer},{pick},{guard},max_steps={args.max_steps},seed={args.seed})"
 
 
-def _task_names(names: list[str]) -> list[str]:
+def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
+    """The (task, seed) pairs to play, in order."""
     from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
 
     groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
-    return list(dict.fromkeys(task for name in names for task in groups.get(name, (name,))))
+    names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
+    if args.env == "miniwob":
+        return [(t, s) for t in dict.fromkeys(names or TRAIN_TASKS) for s in args.seeds or (2000,)]
+    recorded = _recorded(args).tasks()
+    return [
+        (task, seed)
+        for task in dict.fromkeys(names or recorded)
+        for seed in args.seeds or recorded.get(task, (2000,))
+    ]
+
+
+def _recorded(args: argparse.Namespace) -> "Recorded":
+    from similar_fast.envs.recorded import Recorded
+
+    return Recorded(args.recordings) if args.recordings else Recorded.builtin()
 
 
 def _scorer(args: argparse.Namespace) -> "Scorer":
@@ -266,12 +287,7 @@ def _play_all(
 def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Environment"]]:
     with contextlib.ExitStack() as stack:
         if args.env == "recorded":
-            from similar_fast.envs.recorded import Recorded
-
-            yield [
-                Recorded(args.recordings) if args.recordings else Recorded.builtin()
-                for _ in range(count)
-            ]
+            yield [_recorded(args) for _ in range(count)]
             return
         from similar_fast.envs.browser import Browser
         from similar_fast.envs.miniwob import MiniWob
