@@ -119,11 +119,13 @@ def test_answer_is_a_copy_of_what_the_scorer_holds() -> None:
             self.buffer[: len(steps)] = [int(step.action) for step in steps]
             return Scores(self.buffer[: len(steps)])
 
-    with BatchingScorer(Reusing(), max_wait_s=0) as scorer:
-        first = scorer.score(steps(1, 2))
-        scorer.score(steps(3, 4))
+    with BatchingScorer(Reusing(), max_batch_size=2, max_wait_s=0) as scorer:
+        split = scorer.score(steps(1, 2, 3, 4))
+        first = scorer.score(steps(5, 6))
+        scorer.score(steps(7, 8))
 
-    assert first.total.tolist() == [1, 2]
+    assert split.total.tolist() == [1, 2, 3, 4]
+    assert first.total.tolist() == [5, 6]
     assert first.dims is None
 
 

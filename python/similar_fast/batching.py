@@ -85,7 +85,7 @@ class BatchingScorer:
         max_wait_s: Seconds that the oldest step waits for company.
         capacity: Steps that may wait at once; at least `max_batch_size`.
         on_full: What a call does that finds no room: `wait` for it, or fail with an `error`; then
-            a call is queued as a whole or not at all.
+            a call is queued as a whole or not at all, so one of more than `capacity` steps fails.
         size_of: Tokens of a step, at least 0; called only where `max_batch_tokens` is set.
 
     Raises:
