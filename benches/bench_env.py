@@ -38,9 +38,10 @@ TASKS = {
 STEPS = 6
 FIRST_SEED = 4000
 # What both must have come to: the fields, the ticks, the open tab.
-END_STATE = """JSON.stringify([...document.querySelectorAll("#area input, #area [role=tab]")].map(
-    (e) => e.type === "checkbox" || e.type === "radio" ? e.checked
-         : e.value || e.getAttribute("aria-selected") || ""))"""
+END_STATE = """JSON.stringify(
+    [...(frames[0] || window).document.querySelectorAll("#area input, #area [role=tab]")].map((e) =>
+      e.type === "checkbox" || e.type === "radio" ? e.checked
+        : e.value || e.getAttribute("aria-selected") || ""))"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def plan(env: MiniWob, task: str, seed: int) -> list[Move]:
         action = rng.choice([a for a in env.candidates() if a.target[0] == TASKS[task]])
         index = [element.key for element in screen.elements].index(action.target)
         x, y = page_of(env).evaluate(
-            f"(({{x, y}}) => [x + scrollX, y + scrollY])(__screen.locate({index}))"
+            f"(({{x, y}}, w) => [x + w.scrollX, y + w.scrollY])"
+            f"(frames[0].__screen.locate({index}), frames[0])"
         )
         moves.append(Move(action, x, y))
         result = env.step(action)
