@@ -322,7 +322,9 @@ def test_page_that_hangs_is_an_error_in_time_and_the_next_reset_works(browser: B
     with MiniWob(browser=browser, timeout_s=2) as env:
         env.reset("click-button-sequence", seed=2000)
         assert env._page is not None
-        env._page.evaluate("document.getElementById('subbtn').onclick = () => { for (;;); }")
+        env._page.evaluate(
+            "frames[0].document.getElementById('subbtn').onclick = () => { for (;;); }"
+        )
         begin = time.monotonic()
 
         with pytest.raises(EnvError, match="no answer within 2 s: waited for a click"):

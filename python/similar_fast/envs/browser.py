@@ -307,7 +307,7 @@ class Page:
         page.on("close", lambda _: self._end_load("the page is closed"))
 
     def navigate(self, url: str) -> None:
-        """Goes to `url` and waits until it is loaded, with the mouse out of the way."""
+        """Goes to `url` and waits until it is loaded."""
         self._run(self._navigate(url), self._timeout_s, f"{url} to load")
 
     def evaluate(self, expression: str, *, awaited: str = "the page's script") -> Any:  # noqa: ANN401  # as JSON
@@ -374,8 +374,6 @@ class Page:
 
     async def _navigate(self, url: str) -> None:
         self._load = asyncio.get_running_loop().create_future()
-        park = {"type": "mouseMoved", "x": 0, "y": 0}
-        await self._session.send("Input.dispatchMouseEvent", park)
         answer = await self._session.send("Page.navigate", {"url": url})
         if "errorText" in answer:
             raise EnvError(f"{url} cannot be opened: {answer['errorText']}")

@@ -1,7 +1,7 @@
 """MiniWoB++: web tasks of one page each, run from the files of the `miniwob` package.
 
-The same task and seed with the same actions always lead to the same screens: each reset is a clean
-navigation, time stands still but for what each step lets pass, chance is seeded, images are loaded
+The same task and seed with the same actions always lead to the same screens: each reset makes a new
+frame, time stands still but for what each step lets pass, chance is seeded, images are loaded
 before anything is looked at, and actions find their element by (role, name, nth).
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +56,8 @@ HELD_OUT_TASKS = (
 """The tasks to judge on; no label comes from them."""
 
 WIDTH, HEIGHT = 332, 214
+FOLDER = Path(__file__).parent / "page"
+HOST = FOLDER / "host.html"
 SCRIPTS = ("clock.js", "screen.js", "episode.js")
 MAX_RELAUNCHES = 3
 MAX_HOVERS = 4
@@ -251,18 +252,19 @@ class MiniWob:
         self._episode, self._actions, self._screens = None, [], []
 
     def _start(self, page: Page, task: str, seed: int) -> _Screen:
-        page.navigate(_pages()[task])
-        return self._screen_of(_report(page, f"__episode.start({json.dumps(seed)})"))
+        page.move_mouse(0, 0)
+        page.evaluate(f"openTask({json.dumps(_pages()[task])})", awaited=f"{task} to load")
+        return self._screen_of(_report(page, f"start({json.dumps(seed)})"))
 
     def _settle(self, page: Page) -> _Screen:
         """Lets the page come to rest, also under the mouse."""
-        report = _report(page, "__episode.settle()")
+        report = _report(page, "settle()")
         for _ in range(MAX_HOVERS):
             place = report["staleHover"]
             if place is None:
                 break
             page.move_mouse(place["x"], place["y"])
-            report = _report(page, "__episode.settle()")
+            report = _report(page, "settle()")
         return self._screen_of(report)
 
     def _screen_of(self, report: Mapping[str, Any]) -> _Screen:
@@ -301,7 +303,7 @@ class MiniWob:
         if action.kind == "select":
             error = self._select(page, index, action)
         else:
-            place = page.evaluate(f"__screen.locate({index})")
+            place = page.evaluate(f"frames[0].__screen.locate({index})")
             if "error" in place:
                 return screen, f'{element.role} "{element.name}": {place["error"]}'
             page.click(place["x"], place["y"])
@@ -311,14 +313,14 @@ class MiniWob:
     @staticmethod
     def _select(page: Page, index: int, action: Action) -> str | None:
         option = json.dumps(action.argument)
-        if page.evaluate(f"__screen.choose({index}, {option})"):
+        if page.evaluate(f"frames[0].__screen.choose({index}, {option})"):
             return None
         return f"there is no option {option} to select"
 
     @staticmethod
     def _type(page: Page, index: int, action: Action) -> str | None:
         assert action.argument is not None  # noqa: S101  # checked by step
-        if not page.evaluate(f"__screen.selectText({index})"):
+        if not page.evaluate(f"frames[0].__screen.selectText({index})"):
             return f'{action.target[0]} "{action.target[1]}" did not take the keyboard'
         page.type_text(action.argument)
         return None
@@ -344,6 +346,7 @@ class MiniWob:
         page = self._page = self._browser.new_page(
             width=WIDTH, height=HEIGHT, scripts=_scripts(), timeout_s=self._timeout_s
         )
+        page.navigate(HOST.as_uri())
         if self._episode is None:
             return page
         moment = self._moment
@@ -364,8 +367,9 @@ class MiniWob:
             page.close()
 
 
-def _report(page: Page, expression: str) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(page.evaluate(expression, awaited="the page to rest"))
+def _report(page: Page, call: str) -> dict[str, Any]:
+    answer = page.evaluate(f"frames[0].__episode.{call}", awaited="the page to come to rest")
+    report: dict[str, Any] = json.loads(answer)
     return report
 
 
@@ -409,5 +413,4 @@ def _element(item: Mapping[str, Any], nth: int) -> Element:
 
 @cache
 def _scripts() -> tuple[str, ...]:
-    folder = resources.files("similar_fast.envs") / "page"
-    return tuple((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return tuple((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)

@@ -16,22 +16,20 @@
           image.addEventListener("error", resolve, { once: true });
         });
 
-  // An image has no size before it is loaded, so elements would come and go by luck.
-  const pageImages = [];
+  // An image that is content has no size before it is loaded, so elements would come and go by luck.
+  // Background images have no say in that; they come when they come.
+  const contentImages = [];
   const preload = async () => {
-    const urls = new Set();
     for (const sheet of document.styleSheets) {
-      const base = sheet.href || document.baseURI;
       for (const rule of sheet.cssRules) {
-        for (const match of rule.cssText.matchAll(/url\(["']?([^"')]+)["']?\)/g)) urls.add(new URL(match[1], base).href);
+        const [, url] = rule.style?.content.match(/url\("(.+?)"\)/) || [];
+        if (!url) continue;
+        const image = new Image();
+        image.src = new URL(url, sheet.href || document.baseURI).href;
+        contentImages.push(image);
       }
     }
-    for (const url of urls) {
-      const image = new Image();
-      image.src = url;
-      pageImages.push(image);
-    }
-    await Promise.all([...pageImages, ...document.images].map(loaded));
+    await Promise.all([...contentImages, ...document.images].map(loaded));
   };
 
   const report = () => {
