@@ -2,9 +2,9 @@
 
     python benches/bench_memory.py --episodes 300 [--json]
 
-Plays lexical-overlap episodes of the 12 train tasks in one `MiniWob`, and reads the proportional set
-size (PSS) of this process and of every process it started. Fails if the last third of the readings
-lies more than `--tolerance` above the middle third, or if a process or a temporary folder is left.
+Plays lexical-overlap episodes of the 12 train tasks in one `MiniWob`, and reads the proportional
+set size (PSS) of this process and of every process it started. Fails if the last third of the
+readings lies more than `--tolerance` above the middle third, or if a process is left behind.
 """
 
 import argparse

@@ -92,8 +92,8 @@ class Search:
         backup_value: Literal["edge", "screen", "mix"] = "mix",
         prior_temperature: float = 1.0,
         greedy_first: bool = True,
-        greedy_margin: float = 0.0,
-        ending_value: Literal["last", "mean"] = "last",
+        greedy_margin: float = 0.1,
+        ending_value: Literal["last", "mean"] = "mean",
         commit: Literal["ending", "visits"] = "ending",
         screenshots: bool = False,
     ) -> None:

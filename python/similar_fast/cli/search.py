@@ -89,8 +89,8 @@ def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--backup", choices=("mean", "max"), default="mean")
     group.add_argument("--backup-value", choices=("edge", "screen", "mix"), default="mix")
     group.add_argument("--prior-temperature", type=float, default=1.0)
-    group.add_argument("--greedy-margin", type=float, default=0.0)
-    group.add_argument("--ending-value", choices=("last", "mean"), default="last")
+    group.add_argument("--greedy-margin", type=float, default=0.1)
+    group.add_argument("--ending-value", choices=("last", "mean"), default="mean")
     group.add_argument("--commit", choices=("ending", "visits"), default="ending")
     group.add_argument("--screenshots", action="store_true", help="take pictures for the report")
 
