@@ -65,7 +65,13 @@ def test_run_with_a_good_scorer_opens_the_lock() -> None:
 
 def test_run_finds_what_greedy_misses() -> None:
     greedy_only, _ = solve(CodeScorer(blind=True), budget=1)
-    searched, _ = solve(CodeScorer(blind=True), num_simulations=400, max_batch_size=4)
+    searched, _ = solve(
+        CodeScorer(blind=True),
+        num_simulations=400,
+        max_batch_size=4,
+        ending_value="last",
+        greedy_margin=0.0,
+    )
 
     assert greedy_only.actions == (OPEN,)
     assert not greedy_only.success

@@ -40,7 +40,7 @@ class Recorder:
     """Draws calls, makes them on the reference and notes them down."""
 
     def __init__(self, config: Config, *, eager: float, candidates: list[int], seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311  no secret is drawn
+        self.random = random.Random(seed)
         self.eager = eager
         self.counts = candidates
         root = self.row((), must_expand=True)
