@@ -326,7 +326,6 @@ class Page:
             {"type": "mouseMoved", **place},
             {"type": "mousePressed", "buttons": 1, **button},
             {"type": "mouseReleased", **button},
-            {"type": "mouseMoved", **place},  # over whatever the click has put there
         ]
         self._dispatch("Input.dispatchMouseEvent", events, "a click to be handled")
 

@@ -60,7 +60,7 @@ FOLDER = Path(__file__).parent / "page"
 HOST = FOLDER / "host.html"
 SCRIPTS = ("clock.js", "screen.js", "episode.js")
 MAX_RELAUNCHES = 3
-MAX_HOVERS = 4
+MAX_HOVERS = 10
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -258,14 +258,13 @@ class MiniWob:
 
     def _settle(self, page: Page) -> _Screen:
         """Lets the page come to rest, also under the mouse."""
-        report = _report(page, "settle()")
         for _ in range(MAX_HOVERS):
+            report = _report(page, "settle()")
             place = report["staleHover"]
             if place is None:
-                break
+                return self._screen_of(report)
             page.move_mouse(place["x"], place["y"])
-            report = _report(page, "settle()")
-        return self._screen_of(report)
+        raise EnvError(f"the page still changes under the mouse after {MAX_HOVERS} looks")
 
     def _screen_of(self, report: Mapping[str, Any]) -> _Screen:
         self._moment += 1

@@ -58,7 +58,10 @@
     return report();
   };
 
+  // Nothing but the place to send the mouse to, where that has to come before time goes on.
   const settle = async () => {
+    const staleHover = __screen.staleHover();
+    if (staleHover) return JSON.stringify({ staleHover });
     await __clock.tick(SETTLE_MS);
     const pending = [...document.images].filter((image) => !image.complete);
     if (pending.length) {
