@@ -9,6 +9,8 @@ from similar_fast import __version__
 from similar_fast.cli import main
 from similar_fast.cli.arguments import seeds, words
 from similar_fast.envs.recorded import Recorded
+from similar_fast.errors import EnvError
+from similar_fast.types import Observation
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -144,6 +146,32 @@ def test_search_in_several_workers_plays_every_episode_once(
 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(str(row["seed"]) for row in rows) == sorted(numbers)
+
+
+def test_search_sets_a_failing_episode_aside_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, seed = first_recording()
+    other = Recorded.builtin().tasks()[task][1]
+    whole = Recorded.reset
+
+    def reset(self: Recorded, task: str, *, seed: int) -> Observation:
+        if seed == other:
+            raise EnvError("the page hangs")
+        return whole(self, task, seed=seed)
+
+    monkeypatch.setattr(Recorded, "reset", reset)
+    out = tmp_path / "log.jsonl"
+
+    code, _, err = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", task, "--seeds", f"{other},{seed}"),
+        *("--arm", "random", "--out", str(out)),
+    )
+
+    assert code == 1
+    assert "the page hangs" in err
+    assert [json.loads(line)["seed"] for line in out.read_text().splitlines()] == [seed]
 
 
 def test_an_error_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:

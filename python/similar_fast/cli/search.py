@@ -6,11 +6,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
+from similar_fast.errors import EnvError
 
 if TYPE_CHECKING:
     from similar_fast.envs.recorded import Recorded
@@ -108,17 +111,34 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if len(left) < len(pairs):
             done = len(pairs) - len(left)
             output.note(f"{done} episodes of {arm} are there already; {len(left)} are left")
+        failures = 0
         with output.progress(len(left), arm) as bar:
-            for episode in _play_all(args, _player(args, arm, bar), left):
-                log.append(episode)
-                solved = "solved" if episode.success else "not solved"
-                bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
+            for played in _play_all(args, _player(args, arm, bar), left):
+                if isinstance(played, _Failure):
+                    failures += 1
+                    output.note(f"{played.task} seed {played.seed}: {played.error}")
+                    bar.advance()
+                    continue
+                log.append(played)
+                solved = "solved" if played.success else "not solved"
+                bar.advance(f"{played.task} seed {played.seed}: {solved}")
         wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
         _print_summary(output, arm, list(dict.fromkeys(task for task, _ in pairs)), rows)
     finally:
         log.close()
-    return 0
+    if failures:
+        output.note(f"{failures} episodes failed and are not in the log; run again to retry them")
+    return 1 if failures else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An episode that its environment did not bring to an end."""
+
+    task: str
+    seed: int
+    error: EnvError
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -152,17 +172,22 @@ def _arm_name(args: argparse.Namespace) -> str:
 
 def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
     """The (task, seed) pairs to play, in order."""
-    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
+    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
 
     groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
+    recorded = _recorded(args).tasks() if args.env == "recorded" else None
+    known = tasks() if recorded is None else tuple(recorded)
     names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
-    if args.env == "miniwob":
-        return [(t, s) for t in dict.fromkeys(names or TRAIN_TASKS) for s in args.seeds or (2000,)]
-    recorded = _recorded(args).tasks()
+    if unknown := [name for name in names if name not in known]:
+        close = get_close_matches(unknown[0], known, n=3) or known[:3]
+        raise EnvError(
+            f"{args.env} has no task {unknown[0]!r}; it has {len(known)}, close: {', '.join(close)}"
+        )
+    default = TRAIN_TASKS if recorded is None else tuple(recorded)
     return [
         (task, seed)
-        for task in dict.fromkeys(names or recorded)
-        for seed in args.seeds or recorded.get(task, (2000,))
+        for task in dict.fromkeys(names or default)
+        for seed in args.seeds or (recorded[task] if recorded is not None else (2000,))
     ]
 
 
@@ -249,11 +274,11 @@ def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
 
 def _play_all(
     args: argparse.Namespace, play: Play, left: list[tuple[str, int]]
-) -> Iterator["Episode"]:
+) -> "Iterator[Episode | _Failure]":
     """The episodes as they are finished, from `--workers` threads with an environment each."""
     if not left:
         return
-    finished: queue.SimpleQueue[Episode | None] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[Episode | _Failure | None] = queue.SimpleQueue()
     todo: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
     for pair in left:
         todo.put(pair)
@@ -266,7 +291,10 @@ def _play_all(
                     task, seed = todo.get_nowait()
                 except queue.Empty:
                     return
-                finished.put(play(env, task, seed))
+                try:
+                    finished.put(play(env, task, seed))
+                except EnvError as error:
+                    finished.put(_Failure(task, seed, error))
         finally:
             finished.put(None)
 
