@@ -169,6 +169,8 @@ def test_run_reports_a_tree_whose_numbers_fit_together() -> None:
         assert node.visits >= sum(n.visits for n in result.nodes if n.parent == node.id)
     root_visits = sum(node.visits for node in result.nodes if node.parent == 0)
     assert root_visits == result.nodes[0].visits == result.num_simulations
+    weighted = sum(node.visits * node.value for node in result.nodes if node.parent == 0)
+    assert result.nodes[0].value == pytest.approx(weighted / root_visits)
     for parent in {node.parent for node in result.nodes[1:]}:
         priors = [node.prior for node in result.nodes if node.parent == parent]
         assert sum(priors) == pytest.approx(1.0, abs=1e-3)

@@ -406,7 +406,10 @@ class Run:
                 )
                 if (child := int(columns.nodes[edge])) >= 0:
                     waiting.append((child, rows[-1].id))
-        rows[0] = replace(rows[0], visits=self._tree.num_simulations, is_chosen=True)
+        root_edges = self._tree.children()
+        visits = int(root_edges.visits.sum())
+        value = float(root_edges.visits @ root_edges.values) / visits if visits else 0.0
+        rows[0] = replace(rows[0], visits=visits, value=value, is_chosen=True)
         return tuple(rows)
 
 
