@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,6 +179,27 @@ def test_run_reports_a_tree_whose_numbers_fit_together() -> None:
     assert chosen == [str(action) for action in result.actions]
 
 
+def test_run_with_screenshots_keeps_the_picture_of_each_screen() -> None:
+    class Pictured(LockEnv):
+        def _observe(self, *, is_done: bool) -> Observation:
+            seen = super()._observe(is_done=is_done)
+            step = self.steps
+
+            def take() -> bytes:
+                assert self.steps == step, "the screen is gone"
+                return seen.digest.encode()
+
+            return replace(seen, screenshot=take)
+
+    result = Search(CodeScorer(), screenshots=True).run(Pictured(), "hard", seed=7)
+    plain = Search(CodeScorer()).run(Pictured(), "hard", seed=7)
+
+    for node in result.nodes:
+        assert (node.screenshot is not None) == (node.text != "")
+    assert len({node.screenshot for node in result.nodes}) > 4
+    assert all(node.screenshot is None for node in plain.nodes)
+
+
 def test_run_with_a_proposer_that_proposes_nothing_commits_nothing() -> None:
     class Silent:
         def propose(self, observation: Observation, history: Sequence[Action]) -> Sequence[Action]:
@@ -308,7 +330,7 @@ def test_arun_cancelled_leaves_the_environment_alone() -> None:
                 env, "endless", seed=0
             )
         )
-        await asyncio.to_thread(started.wait)
+        assert await asyncio.to_thread(started.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

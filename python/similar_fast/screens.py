@@ -12,7 +12,7 @@ from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.scoring import score_steps
 from similar_fast.types import Action, Observation, Scores, Step
 
-__all__ = ["Screen", "ScreenReader", "TakenScreenshot", "priors_from_scores"]
+__all__ = ["Screen", "ScreenReader", "TakenScreenshot", "priors_from_scores", "with_picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Screen:
     """One screen, read once.
 
     Attributes:
-        observation: What is seen; its screenshot, if any, is already taken.
+        observation: What is seen.
         actions: The candidates; empty where the episode is over or nothing can be done.
         scores: The scores of `actions`, `[len(actions)]`.
     """
@@ -63,7 +63,6 @@ class ScreenReader:
         proposer: Proposes the candidates, or None.
         scorer: Scores them.
         seed: Orders the candidates of a screen, so that ties are broken without favour.
-        screenshots: Whether each screen's picture is taken.
 
     Attributes:
         scorer_calls: Calls of the scorer so far.
@@ -79,13 +78,11 @@ class ScreenReader:
         scorer: Scorer,
         *,
         seed: int,
-        screenshots: bool,
     ) -> None:
         self._env = env
         self._proposer = proposer
         self._scorer = scorer
         self._seed = seed
-        self._screenshots = screenshots
         self._screens: dict[str, Screen] = {}
         self._unscored: dict[str, _Unscored] = {}
         self.scorer_calls = 0
@@ -98,8 +95,6 @@ class ScreenReader:
         digest = observation.digest
         if digest in self._screens or digest in self._unscored:
             return
-        if self._screenshots and observation.screenshot is not None:
-            observation = replace(observation, screenshot=TakenScreenshot(observation.screenshot()))
         actions = () if is_done else self._propose(observation, history)
         self._unscored[digest] = _Unscored(observation, actions, tuple(history))
 
@@ -133,6 +128,13 @@ class ScreenReader:
         actions = list(dict.fromkeys(proposed))
         random.Random(f"{self._seed}:{observation.digest}").shuffle(actions)  # noqa: S311  # order, no secret
         return tuple(actions)
+
+
+def with_picture(observation: Observation) -> Observation:
+    """`observation` with its picture taken now, while the environment shows the screen."""
+    if observation.screenshot is None:
+        return observation
+    return replace(observation, screenshot=TakenScreenshot(observation.screenshot()))
 
 
 def priors_from_scores(scores: NDArray[np.float32], *, temperature: float) -> NDArray[np.float64]:

@@ -2,19 +2,19 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.cursor import BudgetSpentError, Cursor, DivergedError, Path
+from similar_fast.explored import Arrival, Explored, Node
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.screens import Screen, ScreenReader, TakenScreenshot, priors_from_scores
+from similar_fast.screens import Screen, ScreenReader, priors_from_scores, with_picture
 from similar_fast.tree_search import TreeSearch
-from similar_fast.types import Observation, Score, SearchResult, SearchTreeNode
+from similar_fast.types import Observation, SearchResult
 
 __all__ = ["CancelledRunError", "Run", "RunSettings", "SearchProgress"]
 
@@ -77,41 +77,6 @@ class SearchProgress:
     best: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """An expanded screen of the tree, and how it was reached."""
-
-    path: Path
-    scores: tuple[Score, ...]
-    screen: Screen
-    lineage: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """A leaf that was visited: the screen behind it, or why it leads nowhere.
-
-    `is_closed`: the action could not be carried out, led back to a screen of its own path, or its
-    replay diverged.
-    """
-
-    leaf: int
-    parent_id: int
-    parent: _Node
-    edge: int
-    observation: Observation | None
-    is_done: bool
-    is_closed: bool
-
-    @property
-    def path(self) -> Path:
-        return (*self.parent.path, self.parent.screen.actions[self.edge])
-
-    @property
-    def scores(self) -> tuple[Score, ...]:
-        return (*self.parent.scores, self.parent.screen.scores[self.edge])
-
-
 class CancelledRunError(Exception):
     """The caller asked the run to stop; raised before the next step is sent."""
 
@@ -135,12 +100,9 @@ class Run:
         self._task = task
         self._seed = seed
         self._cursor = Cursor(env, task, seed=seed, budget=settings.budget)
-        self._reader = ScreenReader(
-            env, proposer, scorer, seed=settings.seed, screenshots=settings.screenshots
-        )
+        self._reader = ScreenReader(env, proposer, scorer, seed=settings.seed)
         self._tree: TreeSearch | None = None
-        self._nodes: dict[int, _Node] = {}
-        self._arrivals: dict[tuple[int, int], _Arrival] = {}
+        self._explored = Explored()
         self._greedy_ending: Path | None = None
 
     def execute(
@@ -162,14 +124,14 @@ class Run:
             self._simulate(self._tree, progress)
         return self._finish(root)
 
-    def _read_root(self) -> _Node:
-        observation = self._cursor.start()
+    def _read_root(self) -> Node:
+        observation = self._pictured(self._cursor.start())
         self._reader.look(observation, (), is_done=False)
         self._reader.read()
         screen = self._reader[observation.digest]
-        return _Node((), (), screen, frozenset((observation.digest,)))
+        return Node((), (), screen, frozenset((observation.digest,)))
 
-    def _plant(self, root: _Node) -> TreeSearch:
+    def _plant(self, root: Node) -> TreeSearch:
         settings = self._settings
         tree = TreeSearch(
             len(root.screen.actions),
@@ -181,13 +143,15 @@ class Run:
             max_depth=settings.max_depth,
             normalize=self._scale or "minmax",
         )
-        self._nodes[tree.root] = root
+        self._explored.nodes[tree.root] = root
         return tree
 
     def _walk_greedily(self, tree: TreeSearch) -> None:
         """The best candidate of each screen, except those that lead nowhere, to the end."""
         node_id = tree.root
-        while (node := self._nodes.get(node_id)) and len(node.path) < self._settings.max_depth:
+        while (node := self._explored.nodes.get(node_id)) and len(
+            node.path
+        ) < self._settings.max_depth:
             order = sorted(
                 range(len(node.screen.actions)), key=lambda i: -node.screen.scores.total[i]
             )
@@ -224,7 +188,7 @@ class Run:
         leaves = tree.ask(size)
         visits = sorted(
             zip(leaves.ids.tolist(), leaves.parents.tolist(), leaves.actions.tolist(), strict=True),
-            key=lambda visit: tuple(str(a) for a in self._nodes[visit[1]].path),
+            key=lambda visit: tuple(str(a) for a in self._explored.nodes[visit[1]].path),
         )
         arrivals = []
         is_spent = False
@@ -238,26 +202,29 @@ class Run:
         self._tell(tree, arrivals)
         return is_spent
 
-    def _visit(self, leaf: int, parent_id: int, edge: int) -> _Arrival | None:
+    def _visit(self, leaf: int, parent_id: int, edge: int) -> Arrival | None:
         """Restores the screen behind an edge; None where the budget does not reach."""
         if self._stop.is_set():
             raise CancelledRunError
-        parent = self._nodes[parent_id]
+        parent = self._explored.nodes[parent_id]
         action = parent.screen.actions[edge]
         try:
             result = self._cursor.step_from(parent.path, action)
         except BudgetSpentError:
             return None
         except DivergedError:
-            return _Arrival(leaf, parent_id, parent, edge, None, is_done=False, is_closed=True)
-        seen = result.observation
+            return Arrival(leaf, parent_id, parent, edge, None, is_done=False, is_closed=True)
+        seen = self._pictured(result.observation)
         is_closed = result.error is not None or seen.digest in parent.lineage
-        arrival = _Arrival(leaf, parent_id, parent, edge, seen, result.is_done, is_closed)
+        arrival = Arrival(leaf, parent_id, parent, edge, seen, result.is_done, is_closed)
         if not (is_closed or result.is_done) and len(arrival.path) < self._settings.max_depth:
             self._reader.look(seen, arrival.path, is_done=False)
         return arrival
 
-    def _tell(self, tree: TreeSearch, arrivals: Sequence[_Arrival]) -> list[int]:
+    def _pictured(self, observation: Observation) -> Observation:
+        return with_picture(observation) if self._settings.screenshots else observation
+
+    def _tell(self, tree: TreeSearch, arrivals: Sequence[Arrival]) -> list[int]:
         """Scores the screens of `arrivals` in one call, tells the tree; returns the new nodes."""
         self._reader.read()
         screens = [self._screen_of(arrival) for arrival in arrivals]
@@ -273,13 +240,13 @@ class Run:
             ],
         ).tolist()
         for arrival, screen, node in zip(arrivals, screens, nodes, strict=True):
-            self._arrivals[arrival.parent_id, arrival.edge] = arrival
+            self._explored.arrivals[arrival.parent_id, arrival.edge] = arrival
             if screen is not None:
                 lineage = arrival.parent.lineage | {screen.observation.digest}
-                self._nodes[node] = _Node(arrival.path, arrival.scores, screen, lineage)
+                self._explored.nodes[node] = Node(arrival.path, arrival.scores, screen, lineage)
         return nodes
 
-    def _screen_of(self, arrival: _Arrival) -> Screen | None:
+    def _screen_of(self, arrival: Arrival) -> Screen | None:
         """The screen to expand behind `arrival`; None where nothing can be done any more."""
         if arrival.is_closed or arrival.is_done or arrival.observation is None:
             return None
@@ -288,7 +255,7 @@ class Run:
         screen = self._reader[arrival.observation.digest]
         return screen if screen.actions else None
 
-    def _value_of(self, arrival: _Arrival, screen: Screen | None) -> float:
+    def _value_of(self, arrival: Arrival, screen: Screen | None) -> float:
         """What a simulation sends up: by `backup_value`; the worst seen for a step to nowhere."""
         if arrival.is_closed:
             return self._reader.lowest
@@ -304,7 +271,7 @@ class Run:
 
     def _best_path(self, tree: TreeSearch) -> Path:
         """The actions to commit: the best ending that was seen, else the most visited path."""
-        endings = [arrival for arrival in self._arrivals.values() if arrival.is_done]
+        endings = self._explored.endings()
         visited = self._most_visited(tree)
         if not endings or (
             self._settings.commit == "visits" and any(e.path == visited for e in endings)
@@ -316,7 +283,7 @@ class Run:
         path: Path = ()
         node_id = tree.root
         while node_id >= 0:
-            node = self._nodes[node_id]
+            node = self._explored.nodes[node_id]
             columns = tree.children(node_id)
             edge = int(np.lexsort((columns.values, columns.visits))[-1])
             if columns.visits[edge] == 0:
@@ -325,7 +292,7 @@ class Run:
             node_id = int(columns.nodes[edge])
         return path
 
-    def _ending_value(self, ending: _Arrival) -> float:
+    def _ending_value(self, ending: Arrival) -> float:
         totals = [score.total for score in ending.scores]
         value = totals[-1] if self._settings.ending_value == "last" else sum(totals) / len(totals)
         if ending.path == self._greedy_ending:
@@ -342,7 +309,7 @@ class Run:
             best=self._best_path(tree),
         )
 
-    def _finish(self, root: _Node) -> SearchResult:
+    def _finish(self, root: Node) -> SearchResult:
         tree = self._tree
         actions = self._best_path(tree) if tree is not None else ()
         last = self._cursor.final_run(actions)
@@ -351,7 +318,7 @@ class Run:
             seed=self._seed,
             instruction=root.screen.observation.instruction,
             actions=actions,
-            scores=self._scores_along(actions),
+            scores=self._explored.scores_along(actions),
             success=last is not None and last.success,
             is_done=last is not None and last.is_done,
             num_simulations=tree.num_simulations if tree is not None else 0,
@@ -362,59 +329,5 @@ class Run:
             diverged=self._cursor.diverged,
             relaunches=self._env.relaunches - self._relaunches,
             seconds=time.perf_counter() - self._started,
-            nodes=self._report(root, actions),
+            nodes=self._explored.report(tree, root, actions),
         )
-
-    def _scores_along(self, actions: Path) -> tuple[Score, ...]:
-        """The score of each action on its own screen."""
-        by_path = {node.path: node for node in self._nodes.values()}
-        scores = []
-        for depth, action in enumerate(actions):
-            screen = by_path[actions[:depth]].screen
-            scores.append(screen.scores[screen.actions.index(action)])
-        return tuple(scores)
-
-    def _report(self, root: _Node, chosen: Path) -> tuple[SearchTreeNode, ...]:
-        """The whole tree in breadth-first order, edges that were never visited included."""
-        seen = root.screen.observation
-        rows = [SearchTreeNode(0, -1, "", 0, 0.0, 1.0, None, seen.text, screenshot=_picture(seen))]
-        if self._tree is None:
-            return tuple(rows)
-        waiting = deque([(self._tree.root, 0)])
-        while waiting:
-            node_id, row_id = waiting.popleft()
-            node = self._nodes[node_id]
-            columns = self._tree.children(node_id)
-            for edge, action in enumerate(node.screen.actions):
-                path = (*node.path, action)
-                arrival = self._arrivals.get((node_id, edge))
-                reached = arrival.observation if arrival is not None else None
-                rows.append(
-                    SearchTreeNode(
-                        id=len(rows),
-                        parent=row_id,
-                        action=str(action),
-                        visits=int(columns.visits[edge]),
-                        value=float(columns.values[edge]),
-                        prior=float(columns.priors[edge]),
-                        score=node.screen.scores[edge],
-                        text=reached.text if reached is not None else "",
-                        is_done=arrival is not None and arrival.is_done,
-                        is_chosen=path == chosen[: len(path)],
-                        screenshot=_picture(reached),
-                    )
-                )
-                if (child := int(columns.nodes[edge])) >= 0:
-                    waiting.append((child, rows[-1].id))
-        root_edges = self._tree.children()
-        visits = int(root_edges.visits.sum())
-        value = float(root_edges.visits @ root_edges.values) / visits if visits else 0.0
-        rows[0] = replace(rows[0], visits=visits, value=value, is_chosen=True)
-        return tuple(rows)
-
-
-def _picture(observation: Observation | None) -> bytes | None:
-    """The picture that was taken when the screen was read, if one was."""
-    if observation is None or not isinstance(observation.screenshot, TakenScreenshot):
-        return None
-    return observation.screenshot.png
