@@ -279,6 +279,20 @@ def test_screenshot_of_a_screen_left_behind_is_an_error(env: MiniWob) -> None:
         screen.screenshot()
 
 
+def test_page_is_given_up_after_its_episodes_and_nothing_changes(
+    env: MiniWob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("similar_fast.envs.miniwob.MAX_PAGE_RESETS", 2)
+
+    digests, pages = [], []
+    for _ in range(3):
+        digests.append(log_in(env))
+        pages.append(env._page)
+
+    assert digests[0] == digests[1] == digests[2]
+    assert pages[0] is pages[1] is not pages[2]
+
+
 def test_killed_browser_comes_back_with_the_episode(caplog: pytest.LogCaptureFixture) -> None:
     with MiniWob() as env:
         env.reset("login-user", seed=2000)

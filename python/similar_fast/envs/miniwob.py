@@ -60,6 +60,7 @@ FOLDER = Path(__file__).parent / "page"
 HOST = FOLDER / "host.html"
 SCRIPTS = ("clock.js", "screen.js", "episode.js")
 MAX_RELAUNCHES = 3
+MAX_PAGE_RESETS = 100  # browser and driver keep a little of every frame that a page ever had
 MAX_HOVERS = 10
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ class MiniWob:
         self._timeout_s = timeout_s
         self._proposer = proposer or RuleProposer()
         self._page: Page | None = None
+        self._page_resets = 0
         self._episode: tuple[str, int] | None = None
         self._actions: list[Action] = []
         self._screens: list[_Screen] = []
@@ -200,6 +202,9 @@ class MiniWob:
             close = ", ".join(get_close_matches(task, _pages(), n=3)) or "none"
             raise EnvError(f"unknown MiniWoB++ task {task!r}; close matches: {close}")
         self._forget()
+        self._page_resets += 1
+        if self._page_resets > MAX_PAGE_RESETS:
+            self._discard_page()
         screen = self._with_page(lambda page: self._start(page, task, seed))
         self._episode = (task, seed)
         self._screens = [screen]
@@ -342,6 +347,7 @@ class MiniWob:
 
     def _open_page(self) -> Page:
         """A new page, with the running episode played up to where it was."""
+        self._page_resets = 1
         page = self._page = self._browser.new_page(
             width=WIDTH, height=HEIGHT, scripts=_scripts(), timeout_s=self._timeout_s
         )
