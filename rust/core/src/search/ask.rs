@@ -71,14 +71,27 @@ impl TreeSearch {
             self.frontier.push(Visit::of(self.root, started));
             self.in_flight += started;
         }
-        let mut leaves = Leaves::default();
-        self.descend(&mut leaves);
-        for &id in &leaves.ids {
-            let ticket = self.tickets.get(id as u32);
-            leaves.multiplicities.push(ticket.visits);
+        self.descend();
+        let leaves = self.leaves();
+        Ok(Leaves {
+            num_completed: self.complete_revisits(),
+            ..leaves
+        })
+    }
+
+    /// The leaves that were opened, read out of their tickets.
+    fn leaves(&self) -> Leaves {
+        let tickets = || self.opened.iter().map(|&slot| self.tickets.get(slot));
+        let ids = self.opened.iter().map(|&slot| self.tickets.id(slot));
+        Leaves {
+            ids: ids.collect(),
+            parents: tickets().map(|it| self.tree.node(it.block)).collect(),
+            actions: tickets().map(|it| it.place().1).collect(),
+            depths: tickets().map(|it| self.tree.depth(it.block) + 1).collect(),
+            multiplicities: tickets().map(|it| it.visits).collect(),
+            wants_candidates: tickets().map(|it| it.kind == Kind::Expand).collect(),
+            num_completed: 0,
         }
-        leaves.num_completed = self.complete_revisits();
-        Ok(leaves)
     }
 
     fn check_ask(&self, num_simulations: u32) -> Result<(), Error> {
@@ -118,15 +131,15 @@ impl TreeSearch {
     }
 
     /// Takes the frontier down until every simulation has met a leaf.
-    fn descend(&mut self, leaves: &mut Leaves) {
+    fn descend(&mut self) {
         let rule = self.rule();
-        let max_depth = self.config.max_depth;
+        self.opened.clear();
         while !self.frontier.is_empty() {
             touch(&self.tree, &self.frontier);
             let mut descent = Descent {
                 tree: &mut self.tree,
                 tickets: &mut self.tickets,
-                leaves,
+                opened: &mut self.opened,
                 next: &mut self.next,
                 revisits: &mut self.revisits,
             };
@@ -139,7 +152,6 @@ impl TreeSearch {
             }
             std::mem::swap(&mut self.frontier, &mut self.next);
         }
-        debug_assert!(leaves.depths.iter().all(|&depth| depth <= max_depth));
     }
 
     /// Backs up the revisits of leaves that nothing follows, each with its leaf's value.
@@ -164,7 +176,7 @@ impl TreeSearch {
 struct Descent<'a> {
     tree: &'a mut Tree,
     tickets: &'a mut Tickets,
-    leaves: &'a mut Leaves,
+    opened: &'a mut Vec<u32>,
     next: &'a mut Vec<Visit>,
     revisits: &'a mut Vec<Visit>,
 }
@@ -187,11 +199,7 @@ impl Descent<'_> {
     fn open(&mut self, block: Block, edge: u32, times: u32, kind: Kind) {
         let slot = self.tickets.open(block, edge, kind, times);
         self.tree.set_child(block, edge, Child::Pending(slot));
-        self.leaves.ids.push(self.tickets.id(slot));
-        self.leaves.parents.push(self.tree.node(block));
-        self.leaves.actions.push(edge);
-        self.leaves.depths.push(self.tree.depth(block) + 1);
-        self.leaves.wants_candidates.push(kind == Kind::Expand);
+        self.opened.push(slot);
     }
 }
 
