@@ -426,11 +426,11 @@ def test_threads_share_one_search() -> None:
     def work() -> None:
         nonlocal done
         try:
-            for _ in range(60):
+            for turn in range(60):
                 leaves = search.ask(5)
                 paths = leaves.paths()
                 assert all(set(path) <= {"a", "b", "c"} for path in paths)
-                if len(leaves) % 4 == 3:
+                if turn % 4 == 3:
                     search.fail(leaves)
                     continue
                 search.tell(leaves, [0.5] * len(paths), candidates=[["a", "b", "c"]] * len(paths))
@@ -446,7 +446,7 @@ def test_threads_share_one_search() -> None:
         thread.join()
 
     assert not errors
-    assert done > 0
+    assert done == 4 * 45
     assert search.num_parked == search.in_flight
     while search.in_flight:
         leaves = search.ask(search.num_parked)
