@@ -223,3 +223,27 @@ fn touch(tree: &Tree, frontier: &[Visit]) {
     }
     std::hint::black_box(seen);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Candidates, Config};
+
+    #[test]
+    fn ask_beyond_the_greatest_count_is_an_error() {
+        let root = Candidates {
+            count: 1,
+            ..Candidates::default()
+        };
+        let mut search = TreeSearch::new(Config::default(), root).unwrap();
+        search.completed = MAX_VISITS - 2;
+
+        let full = Error::TreeFull {
+            num_simulations: MAX_VISITS - 2,
+            nbytes: search.nbytes(),
+        };
+
+        assert_eq!(search.ask(2), Err(full));
+        assert!(search.ask(1).is_ok());
+    }
+}
