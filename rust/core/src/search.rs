@@ -131,6 +131,7 @@ pub struct TreeSearch {
     selector: Selector,
     frontier: Vec<Visit>,
     next: Vec<Visit>,
+    opened: Vec<u32>,
     revisits: Vec<Visit>,
 }
 
@@ -157,6 +158,7 @@ impl TreeSearch {
             selector: Selector::default(),
             frontier: Vec::new(),
             next: Vec::new(),
+            opened: Vec::new(),
             revisits: Vec::new(),
         };
         search.root = search.expand_root(root, 0.0);

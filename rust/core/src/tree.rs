@@ -293,3 +293,18 @@ fn write_priors(packed: &mut [u32], priors: Option<&[f32]>) {
         *word = prior::encode((f64::from(prior) / sum) as f32) << 16;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_ends_with_the_addresses() {
+        let mut tree = Tree::new();
+        tree.add(None, 2, None, FirstValues::Same(0.0));
+        let left = PAYLOAD as usize - Tree::units(2);
+
+        assert!(tree.has_room(left));
+        assert!(!tree.has_room(left + 1));
+    }
+}

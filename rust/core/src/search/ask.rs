@@ -65,24 +65,24 @@ impl TreeSearch {
     /// flight. `TreeFull`: the root would have 2^31 visits.
     pub fn ask(&mut self, num_simulations: u32) -> Result<Leaves, Error> {
         self.frontier.clear();
+        self.opened.clear();
         self.check_ask(num_simulations)?;
         let started = num_simulations - self.resume(num_simulations);
         if started > 0 {
             self.frontier.push(Visit::of(self.root, started));
             self.in_flight += started;
         }
-        Ok(self.finish_ask(Leaves::default()))
+        Ok(self.finish_ask())
     }
 
-    /// Takes the frontier down and completes the columns of `leaves`.
-    fn finish_ask(&mut self, mut leaves: Leaves) -> Leaves {
-        self.descend(&mut leaves);
-        for &id in &leaves.ids {
-            let ticket = self.tickets.get(id as u32);
-            leaves.multiplicities.push(ticket.visits);
+    /// Takes the frontier down; returns the leaves that were opened, read out of their tickets.
+    fn finish_ask(&mut self) -> Leaves {
+        self.descend();
+        let leaves = self.leaves();
+        Leaves {
+            num_completed: self.complete_revisits(),
+            ..leaves
         }
-        leaves.num_completed = self.complete_revisits();
-        leaves
     }
 
     /// Sends one simulation to an edge that the caller chooses, and on from there if it is expanded.
@@ -113,16 +113,31 @@ impl TreeSearch {
             below = above;
         }
         self.frontier.clear();
-        let mut leaves = Leaves::default();
+        self.opened.clear();
         let mut descent = Descent {
             tree: &mut self.tree,
             tickets: &mut self.tickets,
-            leaves: &mut leaves,
+            opened: &mut self.opened,
             next: &mut self.frontier,
             revisits: &mut self.revisits,
         };
         descent.enter(block, count, action, 1);
-        Ok(self.finish_ask(leaves))
+        Ok(self.finish_ask())
+    }
+
+    /// The leaves that were opened, read out of their tickets.
+    fn leaves(&self) -> Leaves {
+        let tickets = || self.opened.iter().map(|&slot| self.tickets.get(slot));
+        let ids = self.opened.iter().map(|&slot| self.tickets.id(slot));
+        Leaves {
+            ids: ids.collect(),
+            parents: tickets().map(|it| self.tree.node(it.block)).collect(),
+            actions: tickets().map(|it| it.place().1).collect(),
+            depths: tickets().map(|it| self.tree.depth(it.block) + 1).collect(),
+            multiplicities: tickets().map(|it| it.visits).collect(),
+            wants_candidates: tickets().map(|it| it.kind == Kind::Expand).collect(),
+            num_completed: 0,
+        }
     }
 
     fn check_ask(&self, num_simulations: u32) -> Result<(), Error> {
@@ -165,15 +180,14 @@ impl TreeSearch {
     }
 
     /// Takes the frontier down until every simulation has met a leaf.
-    fn descend(&mut self, leaves: &mut Leaves) {
+    fn descend(&mut self) {
         let rule = self.rule();
-        let max_depth = self.config.max_depth;
         while !self.frontier.is_empty() {
             touch(&self.tree, &self.frontier);
             let mut descent = Descent {
                 tree: &mut self.tree,
                 tickets: &mut self.tickets,
-                leaves,
+                opened: &mut self.opened,
                 next: &mut self.next,
                 revisits: &mut self.revisits,
             };
@@ -186,7 +200,6 @@ impl TreeSearch {
             }
             std::mem::swap(&mut self.frontier, &mut self.next);
         }
-        debug_assert!(leaves.depths.iter().all(|&depth| depth <= max_depth));
     }
 
     /// Backs up the revisits of leaves that nothing follows, each with its leaf's value.
@@ -211,7 +224,7 @@ impl TreeSearch {
 struct Descent<'a> {
     tree: &'a mut Tree,
     tickets: &'a mut Tickets,
-    leaves: &'a mut Leaves,
+    opened: &'a mut Vec<u32>,
     next: &'a mut Vec<Visit>,
     revisits: &'a mut Vec<Visit>,
 }
@@ -234,26 +247,51 @@ impl Descent<'_> {
     fn open(&mut self, block: Block, edge: u32, times: u32, kind: Kind) {
         let slot = self.tickets.open(block, edge, kind, times);
         self.tree.set_child(block, edge, Child::Pending(slot));
-        self.leaves.ids.push(self.tickets.id(slot));
-        self.leaves.parents.push(self.tree.node(block));
-        self.leaves.actions.push(edge);
-        self.leaves.depths.push(self.tree.depth(block) + 1);
-        self.leaves.wants_candidates.push(kind == Kind::Expand);
+        self.opened.push(slot);
     }
 }
 
 /// Reads one word of every cache line of every block of the frontier. The loads do not depend on one
-/// another, so the memory answers many at once, before the selection waits for each in turn.
+/// another, so the memory answers many at once, before the selection waits for each in turn. The
+/// first pass needs no word of a block to know what to read; it covers blocks of up to 7 edges.
 #[inline]
 fn touch(tree: &Tree, frontier: &[Visit]) {
     let mut seen = 0;
     for visit in frontier {
         let first = visit.block.word();
-        let last = first + HEADER * (1 + tree.count(visit.block)) - 1;
-        for word in (first..last).step_by(LINE) {
+        seen ^= tree.words[first + 2] ^ tree.words[first + LINE];
+    }
+    for visit in frontier {
+        let first = visit.block.word();
+        let length = HEADER * (1 + tree.count(visit.block));
+        for word in (first + 2 * LINE..first + length).step_by(LINE) {
             seen ^= tree.words[word];
         }
-        seen ^= tree.words[last];
+        seen ^= tree.words[first + length - 1];
     }
     std::hint::black_box(seen);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Candidates, Config};
+
+    #[test]
+    fn ask_beyond_the_greatest_count_is_an_error() {
+        let root = Candidates {
+            count: 1,
+            ..Candidates::default()
+        };
+        let mut search = TreeSearch::new(Config::default(), root).unwrap();
+        search.completed = MAX_VISITS - 2;
+
+        let full = Error::TreeFull {
+            num_simulations: MAX_VISITS - 2,
+            nbytes: search.nbytes(),
+        };
+
+        assert_eq!(search.ask(2), Err(full));
+        assert!(search.ask(1).is_ok());
+    }
 }

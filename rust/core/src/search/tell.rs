@@ -56,29 +56,29 @@ impl<'a> Told<'a> {
         )
     }
 
-    /// The rows, in order; the lengths have been checked.
-    fn rows(self) -> impl Iterator<Item = Row<'a>> {
-        let mut end = 0;
-        (0..self.ids.len()).map(move |index| {
-            let count = self.candidates.counts.map_or(-1, |counts| counts[index]);
-            let start = end;
-            end += count.max(0) as usize;
-            let part = |column: Option<&'a [f32]>| column.map(|column| &column[start..end]);
-            Row {
-                index,
-                value: self.values[index],
-                is_terminal: self.terminal.is_some_and(|terminal| terminal[index]),
-                candidates: (count >= 0).then(|| Candidates {
-                    count: count as usize,
-                    priors: part(self.candidates.priors),
-                    first_values: part(self.candidates.first_values),
-                }),
-            }
-        })
+    /// Row `index`; `end` is where the candidates of the rows before it end, and moves on. The
+    /// lengths have been checked.
+    #[inline]
+    fn row(&self, index: usize, end: &mut usize) -> Row<'a> {
+        let count = self.candidates.counts.map_or(-1, |counts| counts[index]);
+        let start = *end;
+        *end += count.max(0) as usize;
+        let part = |column: Option<&'a [f32]>| column.map(|column| &column[start..*end]);
+        Row {
+            index,
+            value: self.values[index],
+            is_terminal: self.terminal.is_some_and(|terminal| terminal[index]),
+            candidates: (count >= 0).then(|| Candidates {
+                count: count as usize,
+                priors: part(self.candidates.priors),
+                first_values: part(self.candidates.first_values),
+            }),
+        }
     }
 }
 
 impl Row<'_> {
+    #[inline]
     fn check(&self, kind: Kind) -> Result<(), Error> {
         let fail = |name, expected, found: String| {
             Err(Error::InvalidRow {
@@ -141,8 +141,10 @@ impl TreeSearch {
         self.check_told(&told)?;
         let change = self.change();
         let mut nodes = Vec::with_capacity(told.ids.len());
-        for row in told.rows() {
-            let ticket = self.tickets.close(told.ids[row.index]);
+        let mut end = 0;
+        for (index, &id) in told.ids.iter().enumerate() {
+            let row = told.row(index, &mut end);
+            let ticket = self.tickets.close(id);
             nodes.push(if ticket.is_discarded() {
                 None
             } else {
@@ -159,9 +161,10 @@ impl TreeSearch {
     fn check_told(&mut self, told: &Told<'_>) -> Result<(), Error> {
         told.check_lengths()?;
         self.tickets.begin();
-        let mut units = 0;
-        for row in told.rows() {
-            let ticket = self.tickets.check(told.ids[row.index], row.index)?;
+        let (mut units, mut end) = (0, 0);
+        for (index, &id) in told.ids.iter().enumerate() {
+            let row = told.row(index, &mut end);
+            let ticket = self.tickets.check(id, index)?;
             row.check(ticket.kind)?;
             units += row.candidates.map_or(0, |given| Tree::units(given.count));
         }

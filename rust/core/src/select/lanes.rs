@@ -34,15 +34,18 @@ pub(super) fn split<const G: usize>(
         .iter()
         .map(|group| group.reduce_add())
         .sum::<i32>() as u32;
-    if times == 1 {
-        let best = lanes.best(c * as_f32(visits).sqrt());
-        shares.push((best, 1));
-        return;
-    }
     let before = lanes.visits;
     for nth in 0..times {
-        let best = lanes.best(c * as_f32(visits + nth).sqrt());
-        lanes.visit(best);
+        let (greatest, edges) = lanes.best(c * as_f32(visits + nth).sqrt());
+        if times == 1 {
+            shares.push((edges.trailing_zeros(), 1));
+            return;
+        }
+        if edges.is_power_of_two() {
+            lanes.visit(greatest);
+        } else {
+            lanes.visit(only(edges.trailing_zeros()));
+        }
     }
     for (group, (after, before)) in lanes.visits.into_iter().zip(before).enumerate() {
         let grown = (after - before).to_array();
@@ -79,9 +82,9 @@ impl<const G: usize> Lanes<G> {
         lanes
     }
 
-    /// The lowest edge of the greatest score.
+    /// The edges of the greatest score, as lanes and as bits.
     #[inline]
-    fn best(&self, bonus: f32) -> u32 {
+    fn best(&self, bonus: f32) -> ([i32x4; G], u32) {
         let bonus = f32x4::splat(bonus);
         let mut scores = [f32x4::ZERO; G];
         for (group, score) in scores.iter_mut().enumerate() {
@@ -90,21 +93,29 @@ impl<const G: usize> Lanes<G> {
         let greatest = scores[1..].iter().fold(scores[0], |a, &b| a.fast_max(b));
         let [a, b, c, d] = greatest.to_array();
         let greatest = f32x4::splat(higher(higher(a, b), higher(c, d)));
-        let mut mask = 0;
+        let mut lanes = [i32x4::ZERO; G];
+        let mut bits = 0;
         for (group, score) in scores.iter().enumerate() {
-            mask |= score.simd_eq(greatest).to_bitmask() << (4 * group);
+            let is_best = score.simd_eq(greatest);
+            lanes[group] = cast(is_best);
+            bits |= is_best.to_bitmask() << (4 * group);
         }
-        mask.trailing_zeros()
+        (lanes, bits)
     }
 
+    /// Counts a visit of the lane that is set.
     #[inline]
-    fn visit(&mut self, edge: u32) {
-        for group in 0..G {
-            let is_edge = numbers(group).simd_eq(i32x4::splat(edge as i32));
+    fn visit(&mut self, edge: [i32x4; G]) {
+        for (group, is_edge) in edge.into_iter().enumerate() {
             self.visits[group] -= is_edge;
             self.divisors[group] += cast::<_, f32x4>(is_edge) & f32x4::ONE;
         }
     }
+}
+
+/// All bits of one lane.
+fn only<const G: usize>(edge: u32) -> [i32x4; G] {
+    std::array::from_fn(|group| numbers(group).simd_eq(i32x4::splat(edge as i32)))
 }
 
 #[inline]
