@@ -1,17 +1,100 @@
 # Two commands matter: `make demo` runs the main job, `make test` passes the whole gate.
+
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
 VENV ?= .venv
-BIN := $(VENV)/bin
 PYTHON ?= python3
+BIN := $(VENV)/bin
+ACTIVATE := source $(BIN)/activate &&
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+MINI := $(shell find python/similar_fast_mini -type f -not -path '*/build/*' -not -path '*.egg-info*')
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+# Stamps: what the demo needs, then what the gate needs beside it.
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "maturin>=1.9,<2"
+	touch $@
+
+$(VENV)/.built: $(VENV)/.python $(RUST)
+	$(ACTIVATE) maturin develop --release --locked --quiet > $(VENV)/build.log 2>&1 || (cat $(VENV)/build.log; exit 1)
+	touch $@
+
+$(VENV)/.mini: $(VENV)/.python $(MINI)
+	$(BIN)/python -m pip install --quiet ./python/similar_fast_mini
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.built
+	$(ACTIVATE) maturin develop --release --locked --quiet --extras dev,envs > $(VENV)/build.log 2>&1 || (cat $(VENV)/build.log; exit 1)
+	touch $@
 
 .PHONY: build
-build: $(VENV)/.installed ## virtual environment, compiled extension, this package in editable form
-	source $(BIN)/activate; maturin develop --release --locked --quiet
+build: $(VENV)/.dev $(VENV)/.mini ## the virtual environment with everything the gate needs
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
-	source $(BIN)/activate; maturin develop --release --locked --quiet --extras dev,envs
-	touch $@
+.PHONY: chromium
+chromium: ## install Chromium where none is found (Debian, Ubuntu)
+	@if ! command -v chromium chromium-browser google-chrome > /dev/null; then \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium > /dev/null; \
+	fi
+
+# The main job.
+
+.PHONY: demo
+demo: $(VENV)/.built $(VENV)/.mini ## watch a search solve recorded web tasks; writes similar-fast-demo.html
+	$(BIN)/similar-fast demo
+
+.PHONY: demo-browser
+demo-browser: build chromium ## the same in a live Chromium
+	$(BIN)/similar-fast demo --browser
+
+# The gate.
+
+.PHONY: test
+test: build chromium lint test-rust ## the whole gate
+	$(BIN)/python -m pytest
+
+.PHONY: test-core
+test-core: build test-rust ## the quick subset: no browser
+	$(BIN)/python -m pytest -m "not browser and not packaging"
+
+.PHONY: test-rust
+test-rust: ## Rust: tests, and benches as tests
+	cargo test --quiet --locked --workspace
+	cargo bench --quiet --locked -p similar-fast-benches -- --test
+
+.PHONY: lint
+lint: build ## format, lints, types, stubs, import floors
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest similar_fast._core
+	$(BIN)/lint-imports
+
+# Timings; see benches/RESULTS.md for what was measured with them.
+
+.PHONY: bench
+bench: build ## Rust and Python benches, timed
+	cargo bench --locked -p similar-fast-benches
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-enable
+
+.PHONY: bench-env
+bench-env: build chromium ## the browser environment beside MiniWoB++'s own
+	@command -v chromedriver > /dev/null || $(SUDO) apt-get install -y -qq chromium-driver > /dev/null
+	$(BIN)/python benches/bench_env.py
+
+.PHONY: audit-env
+audit-env: build chromium ## replay 300 episodes of the 20 tasks and compare every screen
+	$(BIN)/similar-fast audit-env
+
+.PHONY: clean
+clean: ## forget the virtual environment and all build products
+	rm -rf $(VENV) target dist

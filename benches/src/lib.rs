@@ -1,1 +1,3 @@
 //! Workloads that more than one bench uses.
+
+pub mod synthetic;

@@ -1,11 +1,19 @@
 """Signatures of the compiled module; the public wrappers hold the docstrings."""
 
+from typing import Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = [
+    "Batcher",
     "QueueClosedError",
     "QueueFullError",
     "SearchError",
     "SimilarFastError",
+    "TreeSearch",
     "__version__",
+    "pairwise_accuracy",
 ]
 
 __version__: str
@@ -14,3 +22,110 @@ class SimilarFastError(Exception): ...
 class SearchError(SimilarFastError): ...
 class QueueFullError(SimilarFastError): ...
 class QueueClosedError(SimilarFastError): ...
+
+@final
+class Batcher:
+    def __new__(
+        cls, max_batch_size: int, max_batch_tokens: int | None, max_wait_s: float, capacity: int
+    ) -> Batcher: ...
+    def push(self, ids: list[int], tokens: list[int]) -> None: ...
+    def push_some(self, ids: list[int], tokens: list[int], timeout_s: float) -> int: ...
+    def take(self, timeout_s: float | None = None) -> list[int] | None: ...
+    def cancel(self, ids: list[int]) -> int: ...
+    def close(self) -> None: ...
+    def __len__(self) -> int: ...
+
+def pairwise_accuracy(
+    scores: tuple[NDArray[np.float32], NDArray[np.float32]]
+    | tuple[NDArray[np.float64], NDArray[np.float64]],
+    groups: NDArray[np.uint32],
+    num_groups: int,
+    ties: str,
+    tie_tolerance: float,
+) -> tuple[
+    list[tuple[tuple[int, int, int, int], float]], tuple[tuple[int, int, int, int], float], float
+]: ...
+
+@final
+class TreeSearch:
+    def __new__(
+        cls,
+        count: int,
+        *,
+        priors: NDArray[np.float32] | None,
+        first_values: NDArray[np.float32] | None,
+        policy: str,
+        backup: str,
+        c_puct: float,
+        max_depth: int,
+        fpu: float | None,
+        normalize: str | tuple[float, float] | None,
+    ) -> Self: ...
+    def ask(
+        self, num_simulations: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.bool_],
+        int,
+    ]: ...
+    def ask_edge(
+        self, node: int, action: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.bool_],
+        int,
+    ]: ...
+    def tell(
+        self,
+        ids: NDArray[np.int64],
+        values: NDArray[np.float32],
+        *,
+        terminal: NDArray[np.bool_] | None,
+        counts: NDArray[np.int32] | None,
+        priors: NDArray[np.float32] | None,
+        first_values: NDArray[np.float32] | None,
+    ) -> NDArray[np.int64]: ...
+    def fail(self, ids: NDArray[np.int64]) -> None: ...
+    def advance(
+        self,
+        action: int,
+        *,
+        count: int | None,
+        priors: NDArray[np.float32] | None,
+        first_values: NDArray[np.float32] | None,
+    ) -> None: ...
+    def edges(
+        self, node: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.float32],
+        NDArray[np.float32],
+        NDArray[np.int64],
+        NDArray[np.uint8],
+    ]: ...
+    def place(self, node: int) -> tuple[int, int, int]: ...
+    def path(self, node: int) -> tuple[list[int], list[int]]: ...
+    def best_action(self) -> int: ...
+    def principal_variation(self) -> tuple[list[int], list[int]]: ...
+    def nodes(self) -> NDArray[np.int64]: ...
+    @property
+    def num_simulations(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def num_parked(self) -> int: ...
+    @property
+    def num_nodes(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def root(self) -> int: ...

@@ -43,7 +43,19 @@ impl From<CoreError> for PyErr {
     fn from(CoreError(error): CoreError) -> Self {
         let text = error.to_string();
         match error {
-            Error::InvalidArgument { .. } => PyValueError::new_err(text),
+            Error::InvalidArgument { .. }
+            | Error::InvalidRow { .. }
+            | Error::EntryTooLarge { .. }
+            | Error::DuplicateEntry { .. } => PyValueError::new_err(text),
+            Error::UnknownLeaf { .. }
+            | Error::FinishedLeaf { .. }
+            | Error::UnknownNode { .. }
+            | Error::TooManyInFlight { .. }
+            | Error::TreeFull { .. }
+            | Error::NotExpanded { .. }
+            | Error::TerminalAction { .. } => SearchError::new_err(text),
+            Error::QueueFull { .. } => QueueFullError::new_err(text),
+            Error::QueueClosed => QueueClosedError::new_err(text),
             // The enum is open; a variant that nobody mapped is still one of ours.
             _ => SimilarFastError::new_err(text),
         }

@@ -1,11 +1,17 @@
 //! `similar_fast._core`: converts, detaches from the interpreter, calls the core, wraps.
 
 mod error;
+mod metrics;
+mod queue;
+mod search;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", similar_fast_core::VERSION)?;
-    error::register(module)
+    error::register(module)?;
+    metrics::register(module)?;
+    queue::register(module)?;
+    module.add_class::<search::PyTreeSearch>()
 }

@@ -14,4 +14,110 @@ pub enum Error {
         /// What came.
         found: String,
     },
+    /// One row of a column is outside of its range; nothing of the call was applied.
+    #[error("row {row}: {name} must be {expected}, got {found}")]
+    InvalidRow {
+        /// The row, from 0.
+        row: usize,
+        /// The column's name, as the caller knows it.
+        name: &'static str,
+        /// What is accepted.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// A leaf id that this search never gave out.
+    #[error("leaf {id} was never asked for by this search")]
+    UnknownLeaf {
+        /// The id.
+        id: u64,
+    },
+    /// A leaf that was told or failed before.
+    #[error("leaf {id} is finished: it was told or failed before")]
+    FinishedLeaf {
+        /// The id.
+        id: u64,
+    },
+    /// A node id that no node of the tree has.
+    #[error("node {node} is not in the tree (it holds {num_nodes} nodes)")]
+    UnknownNode {
+        /// The id.
+        node: i64,
+        /// Nodes in the tree.
+        num_nodes: usize,
+    },
+    /// More simulations in flight than the counts can hold.
+    #[error(
+        "{asked} simulations cannot start: {in_flight} are in flight and at most {limit} can be"
+    )]
+    TooManyInFlight {
+        /// Simulations to start.
+        asked: u32,
+        /// Simulations in flight before the call.
+        in_flight: u32,
+        /// The most that can be in flight.
+        limit: u32,
+    },
+    /// The arena's addresses or the visit counts are used up.
+    #[error("the tree is full: {num_simulations} simulations, {nbytes} bytes")]
+    TreeFull {
+        /// Simulations completed.
+        num_simulations: u64,
+        /// Bytes in use.
+        nbytes: usize,
+    },
+    /// The search cannot advance to an action whose candidates nobody has given.
+    #[error("action {action} is not expanded: its candidates must be given")]
+    NotExpanded {
+        /// The action's index at the root.
+        action: u32,
+    },
+    /// The search cannot advance to an action that ends the episode.
+    #[error("action {action} is terminal: nothing follows it")]
+    TerminalAction {
+        /// The action's index at the root.
+        action: u32,
+    },
+    /// The queue has no room for what was pushed.
+    #[error("the queue holds {len} of at most {capacity} entries, no room for {wanted} more")]
+    QueueFull {
+        /// Entries that wait.
+        len: usize,
+        /// Entries that may wait.
+        capacity: usize,
+        /// Entries that were pushed.
+        wanted: usize,
+    },
+    /// The queue was closed before the push.
+    #[error("the queue is closed")]
+    QueueClosed,
+    /// An entry that fits into no batch.
+    #[error("an entry has {tokens} tokens, more than a batch may hold ({limit})")]
+    EntryTooLarge {
+        /// The entry's size.
+        tokens: u32,
+        /// A batch's greatest size in tokens.
+        limit: u64,
+    },
+    /// An id that already waits in the queue.
+    #[error("entry {id} already waits in the queue")]
+    DuplicateEntry {
+        /// The id.
+        id: u64,
+    },
+}
+
+impl Error {
+    /// An [`Error::InvalidArgument`].
+    pub(crate) fn invalid(
+        name: &'static str,
+        expected: &'static str,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::InvalidArgument {
+            name,
+            expected,
+            found: found.into(),
+        }
+    }
 }

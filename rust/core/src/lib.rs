@@ -7,7 +7,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod batcher;
 pub mod error;
+pub mod metrics;
+pub mod queue;
+pub mod search;
+mod select;
+mod tree;
 
 pub use error::Error;
 

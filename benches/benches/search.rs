@@ -1,0 +1,49 @@
+//! `search/ask_tell`: whole searches over the synthetic tree, candidates given when wanted.
+//!
+//! Each search is run once before it is timed, and must give the visits noted here.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use similar_fast_benches::synthetic::Workload;
+
+const BATCH: u32 = 256;
+
+/// (branching factor, simulations, checksum of all visits).
+const SEARCHES: [(usize, u64, u64); 4] = [
+    (4, 100_000, 0xdf8e_716a_818e_9469),
+    (4, 1_000_000, 0x0ebb_f789_c12d_a94c),
+    (16, 100_000, 0xd30e_b3a5_63a5_c88d),
+    (16, 1_000_000, 0x4697_a6c9_d637_4773),
+];
+
+fn ask_tell(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("search/ask_tell");
+    group.sample_size(10);
+    for (branching, num_simulations, checksum) in SEARCHES {
+        let mut workload = Workload::new(branching);
+        workload.run(num_simulations, BATCH);
+        assert_eq!(workload.search.num_simulations(), num_simulations);
+        assert_eq!(workload.search.in_flight(), 0);
+        assert_eq!(
+            workload.checksum(),
+            checksum,
+            "b={branching} n={num_simulations}"
+        );
+
+        let name = format!("b={branching}/n={num_simulations}/batch={BATCH}");
+        group.throughput(Throughput::Elements(num_simulations));
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter_batched(
+                || Workload::new(branching),
+                |mut workload| {
+                    workload.run(num_simulations, BATCH);
+                    workload
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, ask_tell);
+criterion_main!(benches);

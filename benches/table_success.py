@@ -1,0 +1,128 @@
+"""Success of several arms from their episode logs: macro averages with bootstrap intervals.
+
+    python benches/table_success.py runs/*.jsonl [--against ARM] [--json]
+
+Every arm is read on the (task, seed) pairs that all arms have, and the number of pairs left out is
+printed. The average is taken over tasks (each task's share of solved seeds weighs the same). The
+interval is a percentile bootstrap (Efron 1979) that resamples seeds within each task; a difference
+is resampled with the same draw for both arms, since they are paired by (task, seed).
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
+from similar_fast.episodes import EpisodeLog
+
+DRAWS = 10_000
+GROUPS = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
+
+Outcomes = dict[str, dict[tuple[str, int], tuple[bool, int, int]]]
+
+
+def read(paths: list[Path]) -> Outcomes:
+    """By arm, then by (task, seed): success, env steps, resets."""
+    outcomes: Outcomes = defaultdict(dict)
+    for path in paths:
+        log = EpisodeLog.read_only(path)
+        for episode in log:
+            key = (episode.task, episode.seed)
+            outcomes[episode.arm][key] = (episode.success, episode.env_steps, episode.resets)
+    return outcomes
+
+
+def common_pairs(outcomes: Outcomes, tasks: tuple[str, ...]) -> dict[str, list[int]]:
+    """The seeds that every arm has played, by task."""
+    shared = set.intersection(*(set(rows) for rows in outcomes.values()))
+    seeds: dict[str, list[int]] = defaultdict(list)
+    for task, seed in sorted(shared):
+        if task in tasks:
+            seeds[task].append(seed)
+    return seeds
+
+
+def draws(seeds: dict[str, list[int]], rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """One `[DRAWS, seeds]` index array a task, shared by all arms."""
+    return [rng.integers(0, len(s), (DRAWS, len(s))) for s in seeds.values()]
+
+
+def macro(
+    rows: dict[tuple[str, int], tuple[bool, int, int]],
+    seeds: dict[str, list[int]],
+    picks: list[NDArray[np.int64]],
+) -> tuple[float, NDArray[np.float64]]:
+    """The macro average in percent, and its `[DRAWS]` bootstrap replicates."""
+    means, replicates = [], []
+    for (task, numbers), pick in zip(seeds.items(), picks, strict=True):
+        success = np.array([rows[task, seed][0] for seed in numbers], dtype=float)
+        means.append(success.mean())
+        replicates.append(success[pick].mean(axis=1))
+    return 100 * float(np.mean(means)), 100 * np.mean(replicates, axis=0)
+
+
+def interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.percentile(replicates, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def table(outcomes: Outcomes, group: str, against: str | None) -> list[dict[str, object]]:
+    seeds = common_pairs(outcomes, GROUPS[group])
+    if not seeds:
+        return []
+    picks = draws(seeds, np.random.default_rng(0))
+    pairs = [(task, seed) for task, numbers in seeds.items() for seed in numbers]
+    base = macro(outcomes[against], seeds, picks) if against else None
+    rows: list[dict[str, object]] = []
+    for arm, results in outcomes.items():
+        mean, replicates = macro(results, seeds, picks)
+        row: dict[str, object] = {
+            "group": group,
+            "arm": arm,
+            "n": len(pairs),
+            "left_out": sum(task in GROUPS[group] for task, _ in results) - len(pairs),
+            "success": mean,
+            "interval": interval(replicates),
+            "env_steps": float(np.mean([results[pair][1] for pair in pairs])),
+            "resets": float(np.mean([results[pair][2] for pair in pairs])),
+        }
+        if base is not None and arm != against:
+            row["difference"] = mean - base[0]
+            row["difference_interval"] = interval(replicates - base[1])
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logs", nargs="+", type=Path)
+    parser.add_argument("--against", metavar="ARM", help="pair every arm with this one")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    outcomes = read(args.logs)
+    rows = [row for group in GROUPS for row in table(outcomes, group, args.against)]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print("| tasks | arm | n | success % [95%] | against base | env steps | resets |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        low, high = row["interval"]  # type: ignore[misc]  # a pair by construction
+        change = ""
+        if "difference" in row:
+            below, above = row["difference_interval"]  # type: ignore[misc]  # as above
+            change = f"{row['difference']:+.1f} [{below:+.1f}, {above:+.1f}]"
+        print(
+            f"| {row['group']} | {row['arm']} | {row['n']} "
+            f"| {row['success']:.1f} [{low:.1f}, {high:.1f}] | {change} "
+            f"| {row['env_steps']:.1f} | {row['resets']:.1f} |"
+        )
+    if any(row["left_out"] for row in rows):
+        print(f"\nleft out, not played by every arm: {[(r['arm'], r['left_out']) for r in rows]}")
+
+
+if __name__ == "__main__":
+    main()

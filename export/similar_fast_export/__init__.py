@@ -1,0 +1,1 @@
+"""Turns published checkpoints into the model folders that similar-fast runs."""

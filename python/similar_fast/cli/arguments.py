@@ -1,0 +1,40 @@
+"""Arguments that several commands take, and how they are read."""
+
+import argparse
+
+__all__ = ["add_miniwob_arguments", "seeds", "words"]
+
+
+def seeds(text: str) -> list[int]:
+    """`2000-2019`, `7`, or a comma list of both, as a list of seeds without repeats."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low = int(first)
+            high = int(last) if dash else low
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is no seed and no range such as 2000-2019"
+            ) from None
+        if high < low:
+            raise argparse.ArgumentTypeError(f"the range {part!r} runs backwards")
+        numbers.extend(range(low, high + 1))
+    return list(dict.fromkeys(numbers))
+
+
+def words(text: str) -> list[str]:
+    """A comma list as a list of words."""
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("expected at least one name")
+    return list(dict.fromkeys(found))
+
+
+def add_miniwob_arguments(parser: argparse._ActionsContainer) -> None:
+    """Which browser a command drives."""
+    parser.add_argument(
+        "--chromium",
+        metavar="PATH",
+        help="the Chromium to run (default: SIMILAR_FAST_CHROMIUM, then what is on the PATH)",
+    )

@@ -1,0 +1,367 @@
+"""`similar-fast search`: plays tasks with one arm and logs one episode a line."""
+
+import argparse
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
+from similar_fast.cli.output import Bar, Output
+from similar_fast.errors import EnvError
+
+if TYPE_CHECKING:
+    from similar_fast.envs.recorded import Recorded
+    from similar_fast.episodes import Episode
+    from similar_fast.protocols import Environment, Scorer
+
+__all__ = ["add_parser", "run"]
+
+_SCORERS = ("embedding", "lexical", "constant", "random")
+
+Play = Callable[["Environment", str, int], "Episode"]
+
+
+def add_parser(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    shared: argparse.ArgumentParser,
+) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "search",
+        parents=[shared],
+        help="play tasks with a search, or with a policy to compare it with",
+        description="Plays TASKS x SEEDS with one arm. With --out, each episode is one JSON line, "
+        "and a second run over the same file plays only what is missing.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    where = parser.add_argument_group("where")
+    where.add_argument("--env", choices=("miniwob", "recorded"), default="miniwob")
+    where.add_argument(
+        "--tasks",
+        type=words,
+        metavar="NAMES",
+        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables "
+        "(default: train, or all that is recorded)",
+    )
+    where.add_argument(
+        "--seeds",
+        type=seeds,
+        metavar="A-B",
+        help="task seeds (default: 2000, or all that is recorded)",
+    )
+    where.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="for --env recorded; none: those shipped"
+    )
+    where.add_argument("--workers", type=int, default=1, help="pages that are played at once")
+    add_miniwob_arguments(where)
+    who = parser.add_argument_group("who")
+    who.add_argument("--arm", choices=("random", "heuristic", "greedy", "search"), default="search")
+    who.add_argument("--scorer", choices=_SCORERS, default="embedding")
+    who.add_argument("--model", type=Path, metavar="DIR", help="model folder for the scorer")
+    who.add_argument("--seed", type=int, default=0, help="seeds the arm's own draws")
+    who.add_argument("--max-steps", type=int, default=8, help="actions in one episode")
+    who.add_argument(
+        "--temperature", type=float, default=0.0, help="heuristic and greedy: 0 takes the best"
+    )
+    who.add_argument(
+        "--no-guard",
+        dest="guard",
+        action="store_false",
+        help="heuristic and greedy: may repeat an action on the same screen",
+    )
+    _add_search_arguments(parser.add_argument_group("search"))
+    out = parser.add_argument_group("output")
+    out.add_argument("--out", type=Path, metavar="FILE", help="JSON Lines log to go on with")
+    out.add_argument("--name", help="the arm's name in the log (default: made of its settings)")
+    out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
+
+
+def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--budget", type=int, metavar="STEPS", help="environment steps at most")
+    group.add_argument("--num-simulations", type=int, default=256, help="simulations at most")
+    group.add_argument("--max-batch-size", type=int, default=16, help="screens scored together")
+    group.add_argument("--policy", choices=("puct", "uct"), default="puct")
+    group.add_argument("--c-puct", type=float, default=1.0, help="weight of exploration")
+    group.add_argument("--backup", choices=("mean", "max"), default="mean")
+    group.add_argument("--backup-value", choices=("edge", "screen", "mix"), default="mix")
+    group.add_argument("--prior-temperature", type=float, default=1.0)
+    group.add_argument("--greedy-margin", type=float, default=0.1)
+    group.add_argument("--ending-value", choices=("last", "mean"), default="mean")
+    group.add_argument("--commit", choices=("ending", "visits"), default="ending")
+    group.add_argument("--screenshots", action="store_true", help="take pictures for the report")
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Plays what is missing and prints the success of each task."""
+    from similar_fast.episodes import EpisodeLog
+
+    _check(args)
+    arm = args.name or _arm_name(args)
+    pairs = _pairs(args)
+    log = EpisodeLog(args.out)
+    try:
+        left = log.missing(arm, pairs)
+        if len(left) < len(pairs):
+            done = len(pairs) - len(left)
+            output.note(f"{done} episodes of {arm} are there already; {len(left)} are left")
+        failures = 0
+        with output.progress(len(left), arm) as bar:
+            for played in _play_all(args, _player(args, arm, bar), left):
+                if isinstance(played, _Failure):
+                    failures += 1
+                    output.note(f"{played.task} seed {played.seed}: {played.error}")
+                    bar.advance()
+                    continue
+                log.append(played)
+                solved = "solved" if played.success else "not solved"
+                bar.advance(f"{played.task} seed {played.seed}: {solved}")
+        wanted = set(pairs)
+        rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
+        _print_summary(output, arm, list(dict.fromkeys(task for task, _ in pairs)), rows)
+    finally:
+        log.close()
+    if failures:
+        output.note(f"{failures} episodes failed and are not in the log; run again to retry them")
+    return 1 if failures else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An episode that its environment did not bring to an end."""
+
+    task: str
+    seed: int
+    error: EnvError
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("workers", "max_steps"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+    if args.report is not None:
+        if args.arm != "search":
+            raise ValueError("--report needs --arm search; the other arms build no tree")
+        args.report.mkdir(parents=True, exist_ok=True)
+
+
+def _arm_name(args: argparse.Namespace) -> str:
+    """The arm and every setting that changes what it does."""
+    if args.arm == "random":
+        return f"random(seed={args.seed})"
+    scorer = "lexical" if args.arm == "heuristic" else args.scorer
+    if args.model is not None:
+        scorer += f":{args.model.name}"
+    if args.arm == "search":
+        names = (
+            "budget num_simulations max_batch_size policy c_puct backup backup_value "
+            "prior_temperature greedy_margin ending_value commit max_steps seed"
+        )
+        settings = ",".join(f"{name}={getattr(args, name)}" for name in names.split())
+        return f"search({scorer},{settings})"
+    pick = f"temperature={args.temperature:g}" if args.temperature else "argmax"
+    guard = "guard" if args.guard else "no-guard"
+    return f"{args.arm}({scorer},{pick},{guard},max_steps={args.max_steps},seed={args.seed})"
+
+
+def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
+    """The (task, seed) pairs to play, in order."""
+    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
+
+    groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
+    recorded = _recorded(args).tasks() if args.env == "recorded" else None
+    known = tasks() if recorded is None else tuple(recorded)
+    names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
+    if unknown := [name for name in names if name not in known]:
+        close = get_close_matches(unknown[0], known, n=3) or known[:3]
+        raise EnvError(
+            f"{args.env} has no task {unknown[0]!r}; it has {len(known)}, close: {', '.join(close)}"
+        )
+    default = TRAIN_TASKS if recorded is None else tuple(recorded)
+    return [
+        (task, seed)
+        for task in dict.fromkeys(names or default)
+        for seed in args.seeds or (recorded[task] if recorded is not None else (2000,))
+    ]
+
+
+def _recorded(args: argparse.Namespace) -> "Recorded":
+    from similar_fast.envs.recorded import Recorded
+
+    return Recorded(args.recordings) if args.recordings else Recorded.builtin()
+
+
+def _scorer(args: argparse.Namespace) -> "Scorer":
+    from similar_fast import baselines
+    from similar_fast.reward import EmbeddingScorer
+
+    if args.arm == "heuristic" or args.scorer == "lexical":
+        return baselines.LexicalScorer()
+    if args.scorer == "constant":
+        return baselines.ConstantScorer()
+    if args.scorer == "random":
+        return baselines.RandomScorer(args.seed)
+    return EmbeddingScorer(args.model)
+
+
+def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
+    """How one episode is played; the returned function is called from several threads."""
+    from similar_fast.episodes import Policy, RandomPolicy, ScoredPolicy, play
+
+    if args.arm == "search":
+        return _searcher(args, arm, bar)
+    scorer = None if args.arm == "random" else _scorer(args)
+
+    def play_one(env: "Environment", task: str, seed: int) -> "Episode":
+        policy: Policy = (
+            RandomPolicy()
+            if scorer is None
+            else ScoredPolicy(scorer, temperature=args.temperature, guard=args.guard)
+        )
+        return play(
+            env,
+            policy,
+            arm=arm,
+            task=task,
+            seed=seed,
+            max_steps=args.max_steps,
+            policy_seed=args.seed,
+        )
+
+    return play_one
+
+
+def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
+    from similar_fast.episodes import run_search
+    from similar_fast.report import write_report
+    from similar_fast.search import Search, SearchProgress
+
+    search = Search(
+        _scorer(args),
+        num_simulations=args.num_simulations,
+        max_batch_size=args.max_batch_size,
+        seed=args.seed,
+        budget=args.budget,
+        max_depth=args.max_steps,
+        policy=args.policy,
+        c_puct=args.c_puct,
+        backup=args.backup,
+        backup_value=args.backup_value,
+        prior_temperature=args.prior_temperature,
+        greedy_margin=args.greedy_margin,
+        ending_value=args.ending_value,
+        commit=args.commit,
+        screenshots=args.screenshots,
+    )
+
+    def search_one(env: "Environment", task: str, seed: int) -> "Episode":
+        def say(now: SearchProgress) -> None:
+            bar.say(f"{task} seed {seed}: {now.num_simulations} sims, {now.env_steps} steps")
+
+        episode, result = run_search(env, search, arm=arm, task=task, seed=seed, progress=say)
+        if args.report is not None:
+            write_report(result, args.report / f"{task}-{seed}.html")
+        return episode
+
+    return search_one
+
+
+def _play_all(
+    args: argparse.Namespace, play: Play, left: list[tuple[str, int]]
+) -> "Iterator[Episode | _Failure]":
+    """The episodes as they are finished, from `--workers` threads with an environment each."""
+    if not left:
+        return
+    finished: queue.SimpleQueue[Episode | _Failure | None] = queue.SimpleQueue()
+    todo: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+    for pair in left:
+        todo.put(pair)
+    stop = threading.Event()
+
+    def work(env: "Environment") -> None:
+        try:
+            while not stop.is_set():
+                try:
+                    task, seed = todo.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    finished.put(play(env, task, seed))
+                except EnvError as error:
+                    finished.put(_Failure(task, seed, error))
+        finally:
+            finished.put(None)
+
+    workers = min(args.workers, len(left))
+    with _environments(args, workers) as envs, ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work, env) for env in envs]
+        try:
+            for _ in range(workers):
+                while (episode := finished.get()) is not None:
+                    yield episode
+        finally:
+            stop.set()
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
+
+
+@contextlib.contextmanager
+def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Environment"]]:
+    with contextlib.ExitStack() as stack:
+        if args.env == "recorded":
+            yield [_recorded(args) for _ in range(count)]
+            return
+        from similar_fast.envs.browser import Browser
+        from similar_fast.envs.miniwob import MiniWob
+
+        browser = stack.enter_context(Browser(executable=args.chromium))
+        yield [stack.enter_context(MiniWob(browser=browser)) for _ in range(count)]
+
+
+def _print_summary(output: Output, arm: str, tasks: list[str], rows: list["Episode"]) -> None:
+    def share(found: list["Episode"]) -> float:
+        return 100.0 * sum(e.success for e in found) / len(found) if found else float("nan")
+
+    by_task = {task: [e for e in rows if e.task == task] for task in tasks}
+    shares = {task: share(found) for task, found in by_task.items()}
+    macro = sum(shares.values()) / len(shares)
+    output.table(
+        arm,
+        ("task", "n", "success %", "env steps", "resets", "actions"),
+        [
+            (
+                task,
+                len(found),
+                shares[task],
+                sum(e.env_steps for e in found) / max(1, len(found)),
+                sum(e.resets for e in found) / max(1, len(found)),
+                sum(len(e.actions) for e in found) / max(1, len(found)),
+            )
+            for task, found in by_task.items()
+        ],
+    )
+    output.text(
+        f"success {macro:.1f} % (mean of {len(tasks)} tasks, {len(rows)} episodes), "
+        f"{sum(e.diverged for e in rows)} diverged replays, "
+        f"{sum(e.relaunches for e in rows)} relaunches"
+    )
+    output.document(
+        {
+            "arm": arm,
+            "success_percent": macro,
+            "tasks": {
+                task: {"n": len(found), "success_percent": shares[task]}
+                for task, found in by_task.items()
+            },
+            "env_steps": sum(e.env_steps for e in rows),
+            "resets": sum(e.resets for e in rows),
+            "diverged": sum(e.diverged for e in rows),
+            "relaunches": sum(e.relaunches for e in rows),
+        }
+    )

@@ -1,0 +1,167 @@
+"""Screens as a search sees them: what can be done there, and what the scorer says of it."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from similar_fast.protocols import Environment, Proposer, Scorer
+from similar_fast.scoring import score_steps
+from similar_fast.types import Action, Observation, Scores, Step
+
+__all__ = ["Screen", "ScreenReader", "TakenScreenshot", "priors_from_scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """One screen, read once.
+
+    Attributes:
+        observation: What is seen; its screenshot, if any, is already taken.
+        actions: The candidates; empty where the episode is over or nothing can be done.
+        scores: The scores of `actions`, `[len(actions)]`.
+    """
+
+    observation: Observation
+    actions: tuple[Action, ...]
+    scores: Scores
+
+    @property
+    def best(self) -> float:
+        """The best score of a candidate; only where there is one."""
+        return float(self.scores.total.max())
+
+
+@dataclass(frozen=True, slots=True)
+class TakenScreenshot:
+    """A screenshot taken while its screen was there; calling it returns `png`."""
+
+    png: bytes
+
+    def __call__(self) -> bytes:  # noqa: D102  # the class says it
+        return self.png
+
+
+@dataclass(frozen=True, slots=True)
+class _Unscored:
+    observation: Observation
+    actions: tuple[Action, ...]
+    history: tuple[Action, ...]
+
+
+class ScreenReader:
+    """Proposes and scores; a screen seen before (same digest) costs nothing again.
+
+    `look` must be called while the environment shows the screen; `read` scores everything that was
+    looked at since, in one scorer call.
+
+    Args:
+        env: Asked for the candidates where there is no proposer.
+        proposer: Proposes the candidates, or None.
+        scorer: Scores them.
+        seed: Orders the candidates of a screen, so that ties are broken without favour.
+        screenshots: Whether each screen's picture is taken.
+
+    Attributes:
+        scorer_calls: Calls of the scorer so far.
+        scored_actions: Actions scored so far.
+        lowest: The least score so far; inf before the first.
+        highest: The greatest score so far; -inf before the first.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        proposer: Proposer | None,
+        scorer: Scorer,
+        *,
+        seed: int,
+        screenshots: bool,
+    ) -> None:
+        self._env = env
+        self._proposer = proposer
+        self._scorer = scorer
+        self._seed = seed
+        self._screenshots = screenshots
+        self._screens: dict[str, Screen] = {}
+        self._unscored: dict[str, _Unscored] = {}
+        self.scorer_calls = 0
+        self.scored_actions = 0
+        self.lowest = inf
+        self.highest = -inf
+
+    def look(self, observation: Observation, history: Sequence[Action], *, is_done: bool) -> None:
+        """Takes in the screen that the environment shows now."""
+        digest = observation.digest
+        if digest in self._screens or digest in self._unscored:
+            return
+        if self._screenshots and observation.screenshot is not None:
+            observation = replace(observation, screenshot=TakenScreenshot(observation.screenshot()))
+        actions = () if is_done else self._propose(observation, history)
+        self._unscored[digest] = _Unscored(observation, actions, tuple(history))
+
+    def read(self) -> None:
+        """Scores every screen that was looked at and is not scored yet, in one call."""
+        waiting = list(self._unscored.values())
+        self._unscored.clear()
+        steps = [step for screen in waiting for step in _steps(screen)]
+        scores = score_steps(self._scorer, steps)
+        if steps:
+            self.scorer_calls += 1
+            self.scored_actions += len(steps)
+            self.lowest = min(self.lowest, float(scores.total.min()))
+            self.highest = max(self.highest, float(scores.total.max()))
+        start = 0
+        for screen in waiting:
+            end = start + len(screen.actions)
+            self._screens[screen.observation.digest] = Screen(
+                screen.observation, screen.actions, _rows(scores, start, end)
+            )
+            start = end
+
+    def __getitem__(self, digest: str) -> Screen:
+        return self._screens[digest]
+
+    def _propose(self, observation: Observation, history: Sequence[Action]) -> tuple[Action, ...]:
+        if self._proposer is None:
+            proposed = self._env.candidates()
+        else:
+            proposed = self._proposer.propose(observation, history)
+        actions = list(dict.fromkeys(proposed))
+        random.Random(f"{self._seed}:{observation.digest}").shuffle(actions)  # noqa: S311  # order, no secret
+        return tuple(actions)
+
+
+def priors_from_scores(scores: NDArray[np.float32], *, temperature: float) -> NDArray[np.float64]:
+    """`[n]` probabilities: softmax of the scores' z-scores over `temperature`; uniform if all tie.
+
+    Args:
+        scores: `[n]`, n >= 1, in the scorer's scale.
+        temperature: In (0, inf); small is greedy.
+    """
+    spread = float(scores.std())
+    if spread <= np.finfo(np.float32).tiny:
+        return np.full(len(scores), 1.0 / len(scores))
+    z = (scores.astype(np.float64) - scores.max()) / (spread * temperature)
+    weights = np.exp(z)
+    return np.asarray(weights / weights.sum())
+
+
+def _steps(screen: _Unscored) -> list[Step]:
+    seen = screen.observation
+    history = tuple(str(action) for action in screen.history)
+    return [
+        Step(seen.instruction, history, str(action), seen.text, seen.screenshot)
+        for action in screen.actions
+    ]
+
+
+def _rows(scores: Scores, start: int, end: int) -> Scores:
+    return Scores(
+        scores.total[start:end],
+        None if scores.dims is None else scores.dims[start:end],
+        None if scores.weights is None else scores.weights[start:end],
+    )

@@ -1,0 +1,217 @@
+"""An agent's search: a scorer, a proposer and an environment around a `TreeSearch`.
+
+A node is a screen reached by a sequence of actions; an edge is a candidate action on it. One
+simulation selects an edge, restores its screen (replay of the prefix, one new step), proposes the
+candidates of that screen and scores all of them in one scorer call. The scores enter as priors and
+first values of the new edges; what goes up the tree is named by `backup_value`.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from similar_fast.protocols import Environment, Proposer, Scorer
+from similar_fast.scoring import score_steps
+from similar_fast.search_run import CancelledRunError, Run, RunSettings, SearchProgress
+from similar_fast.types import Action, Observation, Score, SearchResult, Step
+
+__all__ = ["Ranked", "Search", "SearchProgress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One candidate and what the scorer says of it.
+
+    Attributes:
+        action: The candidate.
+        score: Its score.
+    """
+
+    action: Action
+    score: Score
+
+
+class Search:
+    """Searches for the actions that solve a task, guided by a scorer.
+
+    The environment's success is never read before the actions are committed; what the result
+    reports as success comes from one final run of the committed actions on a fresh reset.
+
+    Args:
+        scorer: Scores steps; higher is better. A `Scorer` with an attribute `scale = (low, high)`
+            has its scores normalised by it, any other by the least and greatest score of the tree.
+        proposer: Proposes the candidates of a screen; None takes the environment's own.
+        num_simulations: Simulations at most, in [1, inf).
+        max_batch_size: Screens that are selected and scored together, in [1, inf). Batches grow
+            with the tree (a quarter of the simulations so far), since the first ones steer most.
+        seed: Orders candidates whose scores tie; nothing else is random.
+        budget: Environment steps at most, replays included; None for no limit.
+        max_depth: Actions in one episode at most, in [1, 65535).
+        policy: How an edge is selected: `puct` (Rosin 2011; Silver et al. 2017) or `uct`
+            (Kocsis & Szepesvari 2006).
+        c_puct: Weight of exploration, for values normalised to [0, 1].
+        backup: What an edge keeps of the values behind it: their `mean` or their `max`.
+        backup_value: What a simulation sends up: the `edge`'s own score, the best score at the new
+            `screen`, or the mean of the two (`mix`).
+        prior_temperature: Priors are softmax(z / temperature) of the scores' z-scores on a screen.
+        greedy_first: Walks the guarded greedy path before anything else, so that the search knows
+            what it has to beat.
+        greedy_margin: How much better than the greedy ending, in units of the tree's value range,
+            another ending must be to be committed instead; 0 for any.
+        ending_value: What an explored path that ended its episode is worth: the score of its
+            `last` action, or the `mean` of its actions' scores.
+        commit: `ending` commits the explored ending of the greatest value; `visits` the most
+            visited path where it ends the episode. Both fall back to the most visited path where
+            no ending was reached.
+        screenshots: Takes a picture of each screen, for the scorer and for the report.
+
+    Example:
+        ```python
+        search = Search(EmbeddingScorer(), num_simulations=64, seed=0)
+        with MiniWob() as env:
+            result = search.run(env, task="login-user", seed=2000)
+        ```
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        proposer: Proposer | None = None,
+        num_simulations: int = 64,
+        max_batch_size: int = 16,
+        seed: int = 0,
+        budget: int | None = None,
+        max_depth: int = 8,
+        policy: Literal["puct", "uct"] = "puct",
+        c_puct: float = 1.0,
+        backup: Literal["mean", "max"] = "mean",
+        backup_value: Literal["edge", "screen", "mix"] = "mix",
+        prior_temperature: float = 1.0,
+        greedy_first: bool = True,
+        greedy_margin: float = 0.1,
+        ending_value: Literal["last", "mean"] = "mean",
+        commit: Literal["ending", "visits"] = "ending",
+        screenshots: bool = False,
+    ) -> None:
+        self._scorer = scorer
+        self._proposer = proposer
+        self._settings = RunSettings(
+            num_simulations=num_simulations,
+            max_batch_size=max_batch_size,
+            seed=seed,
+            budget=budget,
+            max_depth=max_depth,
+            policy=policy,
+            c_puct=c_puct,
+            backup=backup,
+            backup_value=backup_value,
+            prior_temperature=prior_temperature,
+            greedy_first=greedy_first,
+            greedy_margin=greedy_margin,
+            ending_value=ending_value,
+            commit=commit,
+            screenshots=screenshots,
+        )
+
+    def run(
+        self,
+        env: Environment,
+        task: str,
+        *,
+        seed: int,
+        progress: Callable[[SearchProgress], None] | None = None,
+    ) -> SearchResult:
+        """Searches one task and runs what it found.
+
+        Args:
+            env: Where the task is done; used by this call alone until it returns.
+            task: The environment's name of the task.
+            seed: The task's seed.
+            progress: Called after each batch of simulations, in the calling thread.
+
+        Raises:
+            EnvError: The environment failed and could not be brought back.
+            ScorerError: The scorer raised, or its answer does not fit.
+        """
+        return self._run(env, task, seed, progress, threading.Event())
+
+    async def arun(
+        self,
+        env: Environment,
+        task: str,
+        *,
+        seed: int,
+        progress: Callable[[SearchProgress], None] | None = None,
+    ) -> SearchResult:
+        """As `run`, in a thread of its own; cancelling it stops the search before its next step.
+
+        Several searches may be awaited together, each with an environment of its own. `progress`
+        is called in the search's thread.
+        """
+        stop = threading.Event()
+        thread = asyncio.create_task(asyncio.to_thread(self._run, env, task, seed, progress, stop))
+        try:
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            stop.set()
+            # The environment is free for its next user once the thread has let it go.
+            with contextlib.suppress(CancelledRunError):
+                await thread
+            raise
+
+    def rank(
+        self,
+        observation: Observation,
+        candidates: Sequence[Action] | None = None,
+        *,
+        history: Sequence[Action] = (),
+    ) -> tuple[Ranked, ...]:
+        """Best-of-N without look-ahead: the candidates of one screen, best first.
+
+        Args:
+            observation: The screen.
+            candidates: The actions to compare; None asks the proposer.
+            history: The actions so far, oldest first.
+
+        Returns:
+            One entry a candidate; equal scores keep the candidates' order.
+
+        Raises:
+            ValueError: Neither candidates nor a proposer are there.
+            ScorerError: The scorer raised, or its answer does not fit.
+        """
+        if candidates is None:
+            if self._proposer is None:
+                raise ValueError("rank needs candidates, or a Search made with a proposer")
+            candidates = self._proposer.propose(observation, history)
+        past = tuple(str(action) for action in history)
+        scores = score_steps(
+            self._scorer,
+            [
+                Step(
+                    observation.instruction,
+                    past,
+                    str(action),
+                    observation.text,
+                    observation.screenshot,
+                )
+                for action in candidates
+            ],
+        )
+        ranked = [Ranked(action, scores[i]) for i, action in enumerate(candidates)]
+        return tuple(sorted(ranked, key=lambda entry: -entry.score.total))
+
+    def _run(
+        self,
+        env: Environment,
+        task: str,
+        seed: int,
+        progress: Callable[[SearchProgress], None] | None,
+        stop: threading.Event,
+    ) -> SearchResult:
+        run = Run(self._settings, self._scorer, self._proposer, env=env, task=task, seed=seed)
+        return run.execute(progress=progress, stop=stop)

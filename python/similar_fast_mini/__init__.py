@@ -1,0 +1,1 @@
+"""The small text encoder of similar-fast: a folder `model`, no code."""

@@ -1,0 +1,151 @@
+//! The way up: changes that begin at some edges and go on to every edge above them.
+
+use super::{Block, HEADER, IN_FLIGHT, MARKED, Tree};
+
+/// What happens to an edge's visits in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// They are completed; the value becomes the mean of all completed visits.
+    Mean,
+    /// They are completed; the value becomes the maximum of all completed visits.
+    Max,
+    /// They are taken back.
+    Undo,
+}
+
+impl Change {
+    /// What `visits` simulations with one value each carry up: their sum, or maximum.
+    #[inline]
+    pub(crate) fn load(self, visits: u32, value: f32) -> (u32, f64) {
+        match self {
+            Self::Max => (visits, f64::from(value)),
+            Self::Mean | Self::Undo => (visits, f64::from(value) * f64::from(visits)),
+        }
+    }
+}
+
+/// What goes up through one node.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    block: Block,
+    node: u32,
+    visits: u32,
+    value: f64,
+}
+
+/// Carries changes to the root, level by level, deepest first, each node once.
+///
+/// The order is part of the contract, because sums of `f64` depend on it. `start` changes an edge at
+/// once and loads its node; a node's load is the sum (or maximum) of what its edges got, begun at 0
+/// (or minus infinity), in the order in which they got it. `finish` takes the levels from the deepest
+/// and the nodes of a level in the order in which they were first loaded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ascent {
+    levels: Vec<Vec<Load>>,
+}
+
+impl Ascent {
+    /// Changes the visits in flight on one edge: `visits` of them, `value` their sum (or maximum).
+    #[inline]
+    pub(crate) fn start(
+        &mut self,
+        tree: &mut Tree,
+        change: Change,
+        (block, edge): (Block, u32),
+        (visits, value): (u32, f64),
+    ) {
+        let depth = tree.depth(block) as usize;
+        if self.levels.len() <= depth {
+            self.levels.resize_with(depth + 1, Vec::new);
+        }
+        tree.change(change, (block, edge), (visits, value));
+        load(
+            &mut self.levels[depth],
+            tree,
+            change,
+            block,
+            (visits, value),
+        );
+    }
+
+    /// Carries everything that was started to the root.
+    pub(crate) fn finish(&mut self, tree: &mut Tree, change: Change) {
+        for depth in (0..self.levels.len()).rev() {
+            let (above, here) = self.levels.split_at_mut(depth);
+            for item in here[0].drain(..) {
+                let word = item.block.word();
+                tree.words[word] = item.node;
+                tree.words[word + 3] &= !MARKED;
+                let Some(place) = tree.parent(item.block) else {
+                    continue;
+                };
+                tree.change(change, place, (item.visits, item.value));
+                let level = above
+                    .last_mut()
+                    .expect("a node with a parent lies below the first level. This is a bug.");
+                load(level, tree, change, place.0, (item.visits, item.value));
+            }
+        }
+    }
+}
+
+/// Adds to the load of `block`. While a node is loaded its header holds, marked, the load's place in
+/// the level instead of the node id, so that no table is needed to find it again.
+#[inline]
+fn load(
+    level: &mut Vec<Load>,
+    tree: &mut Tree,
+    change: Change,
+    block: Block,
+    (visits, value): (u32, f64),
+) {
+    let word = block.word();
+    if tree.words[word + 3] & MARKED == 0 {
+        let node = std::mem::replace(&mut tree.words[word], level.len() as u32);
+        tree.words[word + 3] |= MARKED;
+        level.push(Load {
+            block,
+            node,
+            visits,
+            value: if change == Change::Max {
+                value
+            } else {
+                0.0 + value
+            },
+        });
+        return;
+    }
+    let item = &mut level[tree.words[word] as usize];
+    item.visits += visits;
+    match change {
+        Change::Max => item.value = item.value.max(value),
+        Change::Mean | Change::Undo => item.value += value,
+    }
+}
+
+impl Tree {
+    /// Changes one edge. Mean: `q' = (q * done + sum) / (done + visits)` in `f64`, rounded once,
+    /// where `done` are the visits completed so far; so the first ones replace the first value.
+    #[inline]
+    fn change(&mut self, change: Change, (block, edge): (Block, u32), (visits, value): (u32, f64)) {
+        let base = block.word();
+        let count = self.count(block);
+        let at = base + HEADER + edge as usize;
+        let packed = self.words[at + 3 * count];
+        self.words[at + 3 * count] = packed - visits;
+        if change == Change::Undo {
+            self.words[at] -= visits;
+            return;
+        }
+        let done = self.words[at] - (packed & IN_FLIGHT);
+        let old = f32::from_bits(self.words[at + count]);
+        let new = match change {
+            Change::Max if done > 0 => old.max(value as f32),
+            Change::Max => value as f32,
+            Change::Mean | Change::Undo => {
+                ((f64::from(old) * f64::from(done) + value) / f64::from(done + visits)) as f32
+            }
+        };
+        self.words[at + count] = new.to_bits();
+    }
+}

@@ -1,0 +1,248 @@
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from similar_fast import __version__
+from similar_fast.cli import main
+from similar_fast.cli.arguments import seeds, words
+from similar_fast.envs.recorded import Recorded
+from similar_fast.errors import EnvError
+from similar_fast.types import Observation
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(argv)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def first_recording() -> tuple[str, int]:
+    task, numbers = next(iter(Recorded.builtin().tasks().items()))
+    return task, numbers[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2000-2003", [2000, 2001, 2002, 2003]),
+        ("7", [7]),
+        ("1,3-4,3", [1, 3, 4]),
+    ],
+)
+def test_seeds_reads_ranges_and_lists(text: str, expected: list[int]) -> None:
+    assert seeds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "5-3", "1-b"])
+def test_seeds_refuses_what_is_none(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        seeds(text)
+
+
+def test_words_drops_repeats_and_blanks() -> None:
+    assert words("a, b,,a") == ["a", "b"]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("demo", "search", "record", "audit-env", "doctor"):
+        assert command in text
+
+
+@pytest.mark.parametrize("command", ["demo", "search", "record", "audit-env", "doctor"])
+def test_help_of_each_command_tells_its_arguments(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+
+    assert caught.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_version_is_the_crates(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+    assert capsys.readouterr().out.strip() == f"similar-fast {__version__}"
+
+
+def test_no_command_is_a_usage_error() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+
+    assert caught.value.code == 2
+
+
+def test_search_on_recordings_writes_a_log_and_resumes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, seed = first_recording()
+    out = tmp_path / "log.jsonl"
+    argv = ["search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)]
+    argv += ["--scorer", "lexical", "--budget", "40", "--out", str(out), "--json"]
+
+    code, text, _ = run(capsys, *argv)
+    first = out.read_bytes()
+    again, _, err = run(capsys, *argv)
+
+    assert code == again == 0
+    assert json.loads(text)["tasks"][task]["n"] == 1
+    assert out.read_bytes() == first
+    assert "1 episodes" in err
+    row = json.loads(first)
+    assert row["env_steps"] <= 40
+    assert "lexical" in row["arm"]
+
+
+@pytest.mark.parametrize("arm", ["random", "heuristic", "greedy"])
+def test_search_plays_every_arm(arm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    task, seed = first_recording()
+
+    code, text, _ = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)),
+        *("--arm", arm, "--scorer", "lexical", "--max-steps", "3", "--json"),
+    )
+
+    assert code == 0
+    assert json.loads(text)["arm"].startswith(arm)
+
+
+def test_search_writes_a_report_a_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, seed = first_recording()
+
+    code, _, _ = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)),
+        *("--scorer", "lexical", "--budget", "20", "--report", str(tmp_path / "reports")),
+    )
+
+    assert code == 0
+    assert (tmp_path / "reports" / f"{task}-{seed}.html").stat().st_size > 1000
+
+
+def test_search_in_several_workers_plays_every_episode_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, _ = first_recording()
+    numbers = [str(seed) for seed in Recorded.builtin().tasks()[task]]
+    out = tmp_path / "log.jsonl"
+
+    run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", task, "--seeds", ",".join(numbers)),
+        *("--arm", "random", "--workers", "3", "--max-steps", "2", "--out", str(out)),
+    )
+
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sorted(str(row["seed"]) for row in rows) == sorted(numbers)
+
+
+def test_search_sets_a_failing_episode_aside_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, seed = first_recording()
+    other = Recorded.builtin().tasks()[task][1]
+    whole = Recorded.reset
+
+    def reset(self: Recorded, task: str, *, seed: int) -> Observation:
+        if seed == other:
+            raise EnvError("the page hangs")
+        return whole(self, task, seed=seed)
+
+    monkeypatch.setattr(Recorded, "reset", reset)
+    out = tmp_path / "log.jsonl"
+
+    code, _, err = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", task, "--seeds", f"{other},{seed}"),
+        *("--arm", "random", "--out", str(out)),
+    )
+
+    assert code == 1
+    assert "the page hangs" in err
+    assert [json.loads(line)["seed"] for line in out.read_text().splitlines()] == [seed]
+
+
+def test_an_error_is_one_line_and_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", "no-such-task", "--arm", "random"),
+    )
+
+    assert code == 3
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "no-such-task" in err
+
+
+def test_an_error_with_json_is_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", "no-such-task", "--arm", "random", "--json"),
+    )
+
+    assert code == 3
+    assert json.loads(out)["error"]["type"] == "EnvError"
+
+
+def test_report_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "search", "--arm", "random", "--report", "r")
+
+    assert code == 3
+    assert "--arm search" in err
+
+
+def test_demo_solves_recorded_tasks_and_writes_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "demo.html"
+
+    code, out, _ = run(capsys, "demo", "--json", "--report", str(report))
+
+    document = json.loads(out)
+    assert code == 0
+    assert document["solved"] >= len(document["episodes"]) // 2
+    assert report.stat().st_size > 1000
+
+
+def test_demo_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "demo", "--report", str(tmp_path / "demo.html"))
+
+    assert code == 0
+    assert "click" in out
+    assert "environment steps" in out
+    assert str(tmp_path / "demo.html") in out.replace("\n", "")
+
+
+def test_doctor_tells_versions_and_states(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "doctor", "--json")
+
+    findings = {finding["name"]: finding for finding in json.loads(out)}
+    assert code == 0
+    assert findings["similar-fast"]["detail"] == __version__
+    assert "CPUExecutionProvider" in findings["inference"]["detail"]
+    assert {finding["state"] for finding in findings.values()} <= {"ok", "absent"}
+
+
+def test_the_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys\nfrom similar_fast.cli import main\n"
+        "try:\n    main(['search', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'onnxruntime', 'playwright', 'rich', 'PIL', 'miniwob'} & set(sys.modules)\n"
+        "sys.exit(bool(heavy))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+
+    assert done.returncode == 0

@@ -1,0 +1,144 @@
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lock_env import NOTHING, OPEN, LockEnv, press
+from similar_fast.baselines import ConstantScorer
+from similar_fast.episodes import Episode, EpisodeLog, RandomPolicy, ScoredPolicy, play, run_search
+from similar_fast.errors import DataError
+from similar_fast.search import Search
+from similar_fast.types import Scores
+from test_search import CodeScorer, FunctionScorer
+
+
+def episode(task: str = "easy", seed: int = 0, arm: str = "a") -> Episode:
+    return play(LockEnv(), RandomPolicy(), arm=arm, task=task, seed=seed)
+
+
+def test_play_greedy_with_a_good_scorer_opens_the_lock() -> None:
+    row = play(LockEnv(), ScoredPolicy(CodeScorer()), arm="greedy", task="hard", seed=1)
+
+    assert row.success
+    assert row.is_done
+    assert row.env_steps == len(row.actions) == 4
+    assert row.scored_actions == 4 * 7
+
+
+def test_play_stops_at_max_steps() -> None:
+    row = play(
+        LockEnv(),
+        ScoredPolicy(FunctionScorer(prefer_nothing), guard=False),
+        arm="a",
+        task="easy",
+        seed=0,
+        max_steps=5,
+    )
+
+    assert not row.is_done
+    assert len(row.actions) == 5
+
+
+def prefer_nothing(steps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    return Scores(np.array([step.action == str(NOTHING) for step in steps], dtype=np.float32))
+
+
+def test_guard_never_repeats_an_action_on_the_same_screen() -> None:
+    row = play(
+        LockEnv(), ScoredPolicy(FunctionScorer(prefer_nothing)), arm="a", task="easy", seed=0
+    )
+
+    assert row.actions.count(str(NOTHING)) < len(row.actions)
+    assert row.actions[0] == str(NOTHING)
+    assert row.actions[1] != str(NOTHING)
+
+
+def test_guard_is_forgotten_at_the_next_episode() -> None:
+    policy = ScoredPolicy(CodeScorer())
+
+    rows = [play(LockEnv(), policy, arm="a", task="hard", seed=0) for _ in range(2)]
+
+    assert rows[0].actions == rows[1].actions
+
+
+def test_play_same_seed_same_episode() -> None:
+    assert episode().actions == episode().actions
+    assert len({episode(seed=seed).actions for seed in range(8)}) > 1
+
+
+def test_sampling_follows_the_temperature() -> None:
+    policy = ScoredPolicy(CodeScorer(), temperature=0.5, guard=False)
+    env = LockEnv()
+    observation = env.reset("hard", seed=0)
+    candidates = [press("c"), press("a")]  # 0.5 and 0.0
+    rng = random.Random(0)
+
+    share = np.mean([policy.choose(observation, candidates, (), rng) == 0 for _ in range(4000)])
+
+    assert share == pytest.approx(1 / (1 + np.exp(-1.0)), abs=0.02)
+
+
+def test_scored_policy_with_a_negative_temperature_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        ScoredPolicy(ConstantScorer(), temperature=-1.0)
+
+
+def test_run_search_gives_the_row_and_the_result() -> None:
+    row, result = run_search(LockEnv(), Search(CodeScorer()), arm="s", task="hard", seed=3)
+
+    assert row.success == result.success is True
+    assert row.actions == tuple(str(a) for a in result.actions)
+    assert row.actions[-1] == str(OPEN)
+    assert row.env_steps == result.env_steps
+
+
+def test_log_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = EpisodeLog(path)
+    log.append(episode("easy", 0))
+    log.append(episode("hard", 0))
+    log.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"arm": "a", "task": "ea')  # killed while writing
+
+    log = EpisodeLog(path)
+    left = log.missing("a", [(t, s) for t in ("easy", "hard") for s in (0, 1)])
+    log.append(episode("easy", 1))
+    log.close()
+
+    assert left == [("easy", 1), ("hard", 1)]
+    assert path.read_bytes().startswith(whole)
+    assert [(e.task, e.seed) for e in EpisodeLog.read_only(path)] == [
+        ("easy", 0),
+        ("hard", 0),
+        ("easy", 1),
+    ]
+
+
+def test_log_keeps_arms_apart(tmp_path: Path) -> None:
+    log = EpisodeLog(tmp_path / "log.jsonl")
+    log.append(episode(arm="a"))
+
+    assert log.missing("b", [("easy", 0)]) == [("easy", 0)]
+    assert log.missing("a", [("easy", 0)]) == []
+    log.close()
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"arm": "a"}'])
+def test_log_with_a_foreign_line_raises_data_error(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(episode().to_json().encode() + b"\n" + line + b"\n")
+
+    with pytest.raises(DataError, match="not an episode") as caught:
+        EpisodeLog(path)
+    assert caught.value.line == 2
+    assert caught.value.path == path
+
+
+def test_log_row_survives_its_json() -> None:
+    row = episode()
+
+    record = json.loads(row.to_json())
+
+    assert row == Episode(**{**record, "actions": tuple(record["actions"])})

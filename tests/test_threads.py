@@ -1,0 +1,116 @@
+"""The compiled module under threads: waits let others run, answers stay right, nothing hangs."""
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from batching_scorers import PATIENCE_S, NumberScorer, steps
+from similar_fast import _core
+from similar_fast.batching import BatchingScorer
+from similar_fast.errors import QueueClosedError, QueueFullError
+from similar_fast.metrics import accuracy
+
+
+def test_waiting_take_lets_other_threads_run() -> None:
+    batcher = _core.Batcher(2, None, 60.0, 2)
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(batcher.take)
+        batcher.push([5], [0])
+        batcher.push([6], [0])
+
+        assert taken.result(PATIENCE_S) == [5, 6]
+
+
+def test_waiting_push_lets_other_threads_run() -> None:
+    batcher = _core.Batcher(1, None, 60.0, 1)
+    batcher.push([1], [0])
+    with pytest.raises(QueueFullError):
+        batcher.push_some([2, 3], [0, 0], 0.001)
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(batcher.push_some, [2, 3], [0, 0], PATIENCE_S)
+
+        assert batcher.take() == [1]
+        assert pushed.result(PATIENCE_S) == 1
+    assert batcher.take(0.0) == [2]
+
+
+def test_batcher_reports_by_its_answers() -> None:
+    batcher = _core.Batcher(4, 10, 60.0, 4)
+    batcher.push([1, 2], [3, 3])
+
+    assert batcher.take(0.0) == []
+    assert batcher.cancel([2, 9]) == 1
+    assert len(batcher) == 1
+    with pytest.raises(ValueError, match="entry 1 already waits"):
+        batcher.push([1], [1])
+    with pytest.raises(ValueError, match="11 tokens, more than a batch may hold"):
+        batcher.push([3], [11])
+    with pytest.raises(ValueError, match="as long as ids, got 2 against 1"):
+        batcher.push([3], [1, 1])
+    with pytest.raises(ValueError, match="timeout_s must be finite seconds"):
+        batcher.take(-1.0)
+    batcher.close()
+    with pytest.raises(QueueClosedError):
+        batcher.push([4], [1])
+    assert batcher.take() == [1]
+    assert batcher.take() is None
+
+
+def test_accuracy_is_the_same_in_every_thread() -> None:
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.normal(size=(2, 20_000))
+    groups = rng.integers(0, 7, 20_000)
+    expected = accuracy(chosen, rejected, groups=groups)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: accuracy(chosen, rejected, groups=groups), range(32)))
+
+    assert all(result == expected for result in results)
+
+
+def test_stress_every_call_ends_with_its_rows_or_an_error() -> None:
+    """Callers, time-outs and a close at random moments, over queues of many shapes."""
+
+    def ask(scorer: BatchingScorer, seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            for _ in range(30):
+                mine = steps(*(rng.randrange(1000) for _ in range(rng.randrange(12))))
+                timeout_s = rng.choice([None, None, 0.0, 0.0005])
+                try:
+                    answer = scorer.score(mine, timeout_s=timeout_s)
+                except TimeoutError:
+                    outcomes.append("late")
+                else:
+                    np.testing.assert_array_equal(answer.total, NumberScorer().score(mine).total)
+                    outcomes.append("answered")
+        except QueueClosedError:
+            outcomes.append("closed")
+
+    outcomes: list[str] = []
+    for round_ in range(12):
+        rng = random.Random(round_)
+        size = rng.randrange(1, 12)
+        scorer = BatchingScorer(
+            NumberScorer(),
+            max_batch_size=size,
+            max_wait_s=rng.choice([0.0, 0.0005]),
+            capacity=size + rng.randrange(8),
+        )
+        threads = [
+            threading.Thread(target=ask, args=(scorer, 100 * round_ + i), daemon=True)
+            for i in range(16)
+        ]
+        for thread in threads:
+            thread.start()
+        threads[0].join(PATIENCE_S)
+        scorer.close()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert not any(thread.is_alive() for thread in threads)
+        assert len(scorer._batcher) == 0
+        assert len(scorer._worker._waiting) == 0
+
+    assert set(outcomes) == {"late", "answered", "closed"}
