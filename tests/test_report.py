@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
-
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.report import render_report, write_report
 from similar_fast.types import Action, Score, SearchResult, SearchTreeNode
@@ -61,7 +60,7 @@ def make_result(nodes: tuple[SearchTreeNode, ...] = ()) -> SearchResult:
 
 
 def small_tree() -> tuple[SearchTreeNode, ...]:
-    def node(  # noqa: PLR0913 - a row of the tree, in the order of its columns
+    def node(
         node_id: int,
         parent: int,
         action: str,
@@ -251,7 +250,7 @@ def test_write_report_that_fails_keeps_the_old_file(
 
 
 def test_write_report_into_missing_folder_raises(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="folder .*nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"):
         write_report(make_result(), tmp_path / "nowhere" / "report.html")
 
 
