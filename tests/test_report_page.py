@@ -1,7 +1,6 @@
 """The report in a real browser."""
 
 import base64
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from report_trees import BLUE, DIMS, HOSTILE, make_result, small_tree, wide_tree
 from similar_fast.dimensions import DIMENSIONS
+from similar_fast.envs.browser import find_chromium
 from similar_fast.report import write_report
 from similar_fast.types import Action, Score, SearchResult, SearchTreeNode
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def browser_page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    assert chromium is not None, "these tests need Chromium: install the package chromium"
+    chromium = find_chromium()
+    assert chromium is not None, "these tests need Chromium: run `make chromium`"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
