@@ -217,12 +217,15 @@ def test_run_with_a_proposer_that_proposes_nothing_commits_nothing() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda steps: Scores(np.zeros(len(steps) + 1, dtype=np.float32)), r"expected \[6\]"),
+        (
+            lambda steps: Scores(np.zeros(len(steps) + 1, dtype=np.float32)),
+            r"\(7,\), expected \(6,\)",
+        ),
         (lambda steps: Scores(np.full(len(steps), np.nan, dtype=np.float32)), "not finite"),
         (lambda steps: [0.0] * len(steps), "returned list, expected Scores"),
         (
             lambda steps: Scores(np.zeros(len(steps)), dims=np.zeros((len(steps), 4))),
-            r"expected \[6, 5\]",
+            r"expected \(6, 5\)",
         ),
         (lambda _: 1 // 0, "raised ZeroDivisionError"),
     ],

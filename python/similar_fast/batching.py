@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast import _core
-from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import QueueClosedError, QueueFullError, ScorerError
 from similar_fast.protocols import Scorer
+from similar_fast.scoring import call_scorer
 from similar_fast.types import Scores, Step
 
 __all__ = ["BatchingScorer", "BatchingStats", "estimate_tokens"]
@@ -335,28 +335,21 @@ class _Worker:
 
     def _score(self, parts: dict[_Request, list[Step]]) -> None:
         steps = [step for part in parts.values() for step in part]
-        scores = self._call(steps)
-        if isinstance(scores, Scores):
-            start = 0
-            for request, part in parts.items():
-                self._deliver(request, _rows(scores, start, start + len(part)))
-                start += len(part)
-        elif len(parts) == 1:
-            for request in parts:
-                self._fail(request, scores)
-        else:
+        try:
+            scores = call_scorer(self._scorer, steps)
+        except ScorerError as error:
+            if len(parts) == 1:
+                self._fail(next(iter(parts)), error)
+                return
             for request, part in parts.items():
                 self.retries += 1
                 self._score({request: part})
-
-    def _call(self, steps: list[Step]) -> Scores | ScorerError:
-        try:
-            scores = self._scorer.score(steps)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it as the cause
-            problem = ScorerError(f"the scorer raised {type(error).__name__}: {error}")
-            problem.__cause__ = error
-            return problem
-        return _misfit(scores, len(steps)) or scores
+            return
+        start = 0
+        for request, part in parts.items():
+            # Copies, since a scorer may write its next answer into the same arrays.
+            self._deliver(request, scores.rows(start, start + len(part)))
+            start += len(part)
 
     def _deliver(self, request: _Request, piece: Scores) -> None:
         is_nan = np.isnan(piece.total)
@@ -388,30 +381,6 @@ def _stop(batcher: _core.Batcher, thread: threading.Thread) -> None:
     batcher.close()
     if threading.current_thread() is not thread:
         thread.join(_EXIT_S)
-
-
-def _misfit(scores: object, n: int) -> ScorerError | None:
-    """Why `scores` is no answer to `n` steps; None where it is one."""
-    if not isinstance(scores, Scores):
-        return ScorerError(f"the scorer returned {type(scores).__name__}, expected Scores")
-    wanted = {"total": (n,), "dims": (n, len(DIMENSIONS)), "weights": (n, len(DIMENSIONS))}
-    for name, shape in wanted.items():
-        column = getattr(scores, name)
-        if column is None and name != "total":
-            continue
-        found = getattr(column, "shape", type(column).__name__)
-        if found != shape:
-            return ScorerError(f"the scorer's {name} is {found}, expected {shape}")
-        if not np.issubdtype(column.dtype, np.floating):
-            return ScorerError(f"the scorer's {name} is {column.dtype}, expected float32")
-    return None
-
-
-def _rows(scores: Scores, start: int, stop: int) -> Scores:
-    """Rows as copies: a scorer may write its next answer into the same arrays."""
-    dims = None if scores.dims is None else scores.dims[start:stop].copy()
-    weights = None if scores.weights is None else scores.weights[start:stop].copy()
-    return Scores(scores.total[start:stop].copy(), dims, weights)
 
 
 def _column(pieces: list[Scores], name: str) -> NDArray[np.float32] | None:

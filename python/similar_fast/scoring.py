@@ -5,62 +5,52 @@ from collections.abc import Sequence
 import numpy as np
 
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.errors import ScorerError, SimilarFastError
+from similar_fast.errors import ScorerError
 from similar_fast.protocols import Scorer
 from similar_fast.types import Scores, Step
 
-__all__ = ["checked_scores", "score_steps"]
+__all__ = ["call_scorer", "score_steps"]
 
 
 def score_steps(scorer: Scorer, steps: Sequence[Step]) -> Scores:
-    """The scores of `steps`, checked.
+    """The scores of `steps`, checked: the right shapes, and every total finite.
 
     Raises:
-        ScorerError: The scorer raised something that is not of this package, or its answer does
-            not fit; the original error is its cause.
+        ScorerError: The scorer raised (the cause is its error), or its answer does not fit.
     """
     if not steps:
         return Scores(np.empty(0, dtype=np.float32))
-    try:
-        scores = scorer.score(steps)
-    except SimilarFastError:
-        raise
-    except Exception as error:
-        raise ScorerError(
-            f"{type(scorer).__name__} raised {type(error).__name__} "
-            f"on a batch of {len(steps)} steps: {error}"
-        ) from error
-    return checked_scores(scores, len(steps), source=type(scorer).__name__)
-
-
-def checked_scores(scores: Scores, count: int, *, source: str) -> Scores:
-    """`scores` with float32 columns, if they hold `count` finite rows.
-
-    Args:
-        scores: What a scorer returned.
-        count: How many steps it was asked about.
-        source: The scorer's name, for the message.
-
-    Raises:
-        ScorerError: A column has the wrong shape, or a total is not finite.
-    """
-    if not isinstance(scores, Scores):
-        raise ScorerError(f"{source} returned {type(scores).__name__}, expected Scores")
-    total = np.asarray(scores.total, dtype=np.float32)
-    if total.shape != (count,):
-        raise ScorerError(
-            f"{source} returned totals of shape {list(total.shape)}, expected [{count}]"
-        )
-    bad = np.flatnonzero(~np.isfinite(total))
+    scores = call_scorer(scorer, steps)
+    bad = np.flatnonzero(~np.isfinite(scores.total))
     if len(bad):
         raise ScorerError(
-            f"{source} returned {len(bad)} totals that are not finite, "
-            f"the first is {total[bad[0]]} for step {bad[0]}"
+            f"the scorer returned {len(bad)} totals that are not finite, "
+            f"the first is {scores.total[bad[0]]} for step {bad[0]}"
         )
-    for name, column in (("dims", scores.dims), ("weights", scores.weights)):
-        if column is not None and np.shape(column) != (count, len(DIMENSIONS)):
-            raise ScorerError(
-                f"{source} returned {name} of shape {list(np.shape(column))}, "
-                f"expected [{count}, {len(DIMENSIONS)}]"
-            )
-    return Scores(total, scores.dims, scores.weights)
+    return scores
+
+
+def call_scorer(scorer: Scorer, steps: Sequence[Step]) -> Scores:
+    """What the scorer answers to `steps`, in the right shapes; totals may still be NaN.
+
+    Raises:
+        ScorerError: The scorer raised (the cause is its error), or its answer does not fit.
+    """
+    try:
+        scores = scorer.score(steps)
+    except Exception as error:
+        raise ScorerError(f"the scorer raised {type(error).__name__}: {error}") from error
+    if not isinstance(scores, Scores):
+        raise ScorerError(f"the scorer returned {type(scores).__name__}, expected Scores")
+    n = len(steps)
+    wanted = {"total": (n,), "dims": (n, len(DIMENSIONS)), "weights": (n, len(DIMENSIONS))}
+    for name, shape in wanted.items():
+        column = getattr(scores, name)
+        if column is None and name != "total":
+            continue
+        found = getattr(column, "shape", type(column).__name__)
+        if found != shape:
+            raise ScorerError(f"the scorer's {name} is {found}, expected {shape}")
+        if not np.issubdtype(column.dtype, np.floating):
+            raise ScorerError(f"the scorer's {name} is {column.dtype}, expected float32")
+    return scores

@@ -113,7 +113,7 @@ class ScreenReader:
         for screen in waiting:
             end = start + len(screen.actions)
             self._screens[screen.observation.digest] = Screen(
-                screen.observation, screen.actions, _rows(scores, start, end)
+                screen.observation, screen.actions, scores.rows(start, end)
             )
             start = end
 
@@ -159,11 +159,3 @@ def _steps(screen: _Unscored) -> list[Step]:
         Step(seen.instruction, history, str(action), seen.text, seen.screenshot)
         for action in screen.actions
     ]
-
-
-def _rows(scores: Scores, start: int, end: int) -> Scores:
-    return Scores(
-        scores.total[start:end],
-        None if scores.dims is None else scores.dims[start:end],
-        None if scores.weights is None else scores.weights[start:end],
-    )

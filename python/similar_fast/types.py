@@ -197,6 +197,14 @@ class Scores:
         dims = None if self.dims is None else tuple(float(x) for x in self.dims[index])
         return Score(float(self.total[index]), dims)  # type: ignore[arg-type]  # five by contract
 
+    def rows(self, start: int, stop: int) -> "Scores":
+        """The scores of steps `start` to `stop`, as copies."""
+        dims, weights = (
+            None if column is None else column[start:stop].copy()
+            for column in (self.dims, self.weights)
+        )
+        return Scores(self.total[start:stop].copy(), dims, weights)
+
 
 @dataclass(frozen=True, slots=True)
 class SearchTreeNode:
