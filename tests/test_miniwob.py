@@ -459,3 +459,20 @@ def test_live_recording_equals_the_one_that_is_shipped(env: MiniWob, tmp_path: P
     path = record(env, "enter-text", 2000, depth=shipped.header.depth, folder=tmp_path, verify=3)
 
     assert read_recording(path).states == shipped.states
+
+
+def test_click_after_a_scroll_reaches_its_element_each_time(env: MiniWob) -> None:
+    # A menu that takes its item from the last hover: scrolling moves items under a resting mouse.
+    screen = env.reset("use-autocomplete", seed=2000)
+    typing = next(action for action in env.candidates() if action.kind == "type")
+    env.step(typing)
+    items = [action for action in env.candidates() if action.target[0] == "li"]
+    assert len(items) > 5
+
+    for item in items * 2:
+        env.reset("use-autocomplete", seed=2000)
+        env.step(typing)
+        result = env.step(item)
+
+        assert f'has "{item.target[1]}"' in result.observation.text
+    assert screen.instruction.startswith("Enter an item")

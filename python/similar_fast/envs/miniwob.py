@@ -310,6 +310,9 @@ class MiniWob:
             place = page.evaluate(f"frames[0].__screen.locate({index})")
             if "error" in place:
                 return screen, f'{element.role} "{element.name}": {place["error"]}'
+            if (rest := place["staleHover"]) is not None:
+                # The page must learn of it before the mouse moves on, not at its next frame.
+                page.move_mouse(rest["x"], rest["y"])
             page.click(place["x"], place["y"])
             error = self._type(page, index, action) if action.kind == "type" else None
         return self._settle(page), error

@@ -345,11 +345,13 @@
     return points;
   };
 
-  // A point where a click reaches the element itself and no other element of the last look.
+  // A point where a click reaches the element itself and no other element of the last look; and the
+  // place of the resting mouse where scrolling has put something else under it.
   const locate = (index) => {
     const element = elements[index];
     if (!element || !element.isConnected) return { error: "it has left the page" };
     element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+    const stale = staleHover();
     const known = new Set(elements);
     let cover = null;
     for (const [x, y] of pointsOf(element)) {
@@ -357,7 +359,8 @@
       let up = hit;
       while (up && up !== element && !known.has(up)) up = up.parentElement;
       if (up === element || (hit && [...(element.labels || [])].some((label) => label.contains(hit)))) {
-        return (mouse = { x, y });
+        mouse = { x, y };
+        return { x, y, staleHover: stale };
       }
       cover = cover || hit;
     }
