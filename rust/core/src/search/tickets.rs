@@ -29,13 +29,15 @@ pub(crate) struct Ticket {
     pub(crate) block: Block,
     pub(crate) visits: u32,
     edge: u16,
+    depth: u16,
     pub(crate) kind: Kind,
     state: State,
 }
 
 impl Ticket {
-    pub(crate) fn place(&self) -> (Block, u32) {
-        (self.block, u32::from(self.edge))
+    /// The block, the edge, and how many edges there are from the root to the block.
+    pub(crate) fn place(&self) -> (Block, u32, u32) {
+        (self.block, self.edge.into(), self.depth.into())
     }
 
     /// Whether the part of the tree that asked is gone.
@@ -56,9 +58,14 @@ pub(crate) struct Tickets {
 const MAX_GENERATION: u32 = i32::MAX as u32;
 
 impl Tickets {
-    /// Opens a ticket; returns its slot.
+    /// Opens a ticket for an edge of a block `depth` edges below the root; returns its slot.
     #[inline]
-    pub(crate) fn open(&mut self, block: Block, edge: u32, kind: Kind, visits: u32) -> u32 {
+    pub(crate) fn open(
+        &mut self,
+        (block, edge, depth): (Block, u32, u32),
+        kind: Kind,
+        visits: u32,
+    ) -> u32 {
         let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
         let generation = self
             .slots
@@ -70,6 +77,7 @@ impl Tickets {
             block,
             visits,
             edge: edge as u16,
+            depth: depth as u16,
             kind,
             state: State::Open,
         };
@@ -142,14 +150,18 @@ impl Tickets {
         self.slots[slot as usize].visits += visits;
     }
 
-    /// Moves every open ticket to where its block went; discards those whose block is gone.
+    /// Moves every open ticket to where its block went, one level up; discards those whose block is
+    /// gone.
     pub(crate) fn follow(&mut self, moved: impl Fn(Block) -> Option<Block>) {
         for ticket in &mut self.slots {
             if ticket.state != State::Open {
                 continue;
             }
             match moved(ticket.block) {
-                Some(block) => ticket.block = block,
+                Some(block) => {
+                    ticket.block = block;
+                    ticket.depth -= 1;
+                }
                 None => ticket.state = State::Discarded,
             }
         }
