@@ -1,6 +1,6 @@
 //! Select: simulations go down the tree, level by level.
 
-use super::tickets::{Kind, Tickets};
+use super::tickets::{Kind, Ticket, Tickets};
 use super::{MAX_IN_FLIGHT, TreeSearch, invalid};
 use crate::Error;
 use crate::tree::{Block, Child, LeafState, SHAPE, Tree};
@@ -137,10 +137,10 @@ impl TreeSearch {
         let ids = self.opened.iter().map(|&slot| self.tickets.id(slot));
         Leaves {
             ids: ids.collect(),
-            parents: tickets().map(|it| self.tree.node(it.block)).collect(),
+            parents: tickets().map(|it| self.tree.node(it.place().0)).collect(),
             actions: tickets().map(|it| it.place().1).collect(),
             depths: tickets().map(|it| it.place().2 + 1).collect(),
-            multiplicities: tickets().map(|it| it.visits).collect(),
+            multiplicities: tickets().map(Ticket::visits).collect(),
             wants_candidates: tickets().map(|it| it.kind == Kind::Expand).collect(),
             num_completed: 0,
         }

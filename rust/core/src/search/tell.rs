@@ -203,7 +203,7 @@ impl TreeSearch {
             self.parked.push(Parked {
                 block: below,
                 depth: depth + 1,
-                visits: ticket.visits,
+                visits: ticket.visits(),
             });
             return Some(self.tree.node(below));
         }
@@ -215,11 +215,11 @@ impl TreeSearch {
 
     /// Completes the simulations of a ticket with a value each.
     fn complete(&mut self, ticket: &Ticket, value: f32, change: Change) {
-        let load = change.load(ticket.visits, value);
+        let load = change.load(ticket.visits(), value);
         self.ascent
             .start(&mut self.tree, change, ticket.place(), load);
-        self.completed += u64::from(ticket.visits);
-        self.in_flight -= ticket.visits;
+        self.completed += u64::from(ticket.visits());
+        self.in_flight -= ticket.visits();
     }
 
     /// Takes simulations back: all counts are as if these leaves had never been asked for.
@@ -244,10 +244,10 @@ impl TreeSearch {
                 Kind::Expand => Child::Leaf(LeafState::Open),
             };
             self.tree.set_child(block, edge, child);
-            let load = (ticket.visits, 0.0);
+            let load = (ticket.visits(), 0.0);
             self.ascent
                 .start(&mut self.tree, Change::Undo, ticket.place(), load);
-            self.in_flight -= ticket.visits;
+            self.in_flight -= ticket.visits();
         }
         self.ascent.finish(&mut self.tree, Change::Undo);
         Ok(())

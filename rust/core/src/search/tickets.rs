@@ -26,8 +26,9 @@ pub(crate) struct Ticket {
     /// The call that checked it last.
     stamp: u64,
     generation: u32,
-    pub(crate) block: Block,
-    pub(crate) visits: u32,
+    block: Block,
+    /// At most `MAX_IN_FLIGHT`.
+    visits: u16,
     edge: u16,
     depth: u16,
     pub(crate) kind: Kind,
@@ -38,6 +39,11 @@ impl Ticket {
     /// The block, the edge, and how many edges there are from the root to the block.
     pub(crate) fn place(&self) -> (Block, u32, u32) {
         (self.block, self.edge.into(), self.depth.into())
+    }
+
+    /// Simulations that wait.
+    pub(crate) fn visits(&self) -> u32 {
+        self.visits.into()
     }
 
     /// Whether the part of the tree that asked is gone.
@@ -75,7 +81,7 @@ impl Tickets {
             stamp: 0,
             generation,
             block,
-            visits,
+            visits: visits as u16,
             edge: edge as u16,
             depth: depth as u16,
             kind,
@@ -147,7 +153,7 @@ impl Tickets {
     /// Adds visits to an open ticket.
     #[inline]
     pub(crate) fn join(&mut self, slot: u32, visits: u32) {
-        self.slots[slot as usize].visits += visits;
+        self.slots[slot as usize].visits += visits as u16;
     }
 
     /// Moves every open ticket to where its block went, one level up; discards those whose block is
