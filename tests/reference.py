@@ -153,20 +153,12 @@ class ReferenceSearch:
         revisits: dict[tuple[int, int, Path], int] = {}
         for index, start in enumerate(starts):
             path, steps = self.descend(start)
-            edge = self.edge(path)
-            match edge.state:
-                case "terminal" | "depth_limit":
-                    origin = order[start] if index < resumed else len(order)
-                    key = (steps, origin, path)
-                    revisits[key] = revisits.get(key, 0) + 1
-                    continue
-                case "fresh":
-                    edge.state = "evaluating"
-                    asked.leaves[path] = ("evaluate", 0)
-                case "evaluated":
-                    edge.state = "expanding"
-                    asked.leaves[path] = ("expand", 0)
-            edge.pending += 1
+            if self.edge(path).state in ("terminal", "depth_limit"):
+                origin = order[start] if index < resumed else len(order)
+                key = (steps, origin, path)
+                revisits[key] = revisits.get(key, 0) + 1
+            else:
+                self.wait(path, asked)
         for path, (kind, _) in asked.leaves.items():
             asked.leaves[path] = (kind, self.edge(path).pending)
         # Level by level, then by where the simulation came from, then from left to right.
@@ -175,6 +167,36 @@ class ReferenceSearch:
         ]
         asked.num_completed = sum(times for _, times, _ in done)
         self.backup(done)
+        return asked
+
+    def wait(self, path: Path, asked: Asked) -> None:
+        """One more simulation waits for a leaf."""
+        edge = self.edge(path)
+        match edge.state:
+            case "fresh":
+                edge.state = "evaluating"
+                asked.leaves[path] = ("evaluate", 0)
+            case "evaluated":
+                edge.state = "expanding"
+                asked.leaves[path] = ("expand", 0)
+        edge.pending += 1
+
+    def ask_edge(self, node: Path, action: int) -> Asked:
+        path = (*node, action)
+        for length in range(len(path)):
+            edge = self.edge(path[: length + 1])
+            edge.visits += 1
+            edge.in_flight += 1
+        asked = Asked()
+        with np.errstate(over="ignore"):
+            if self.edge(path).state == "expanded":
+                path, _ = self.descend(path)
+            if self.edge(path).state in ("terminal", "depth_limit"):
+                self.backup([(path, 1, self.edge(path).value)])
+                asked.num_completed = 1
+            else:
+                self.wait(path, asked)
+        asked.leaves = {path: (kind, 1) for path, (kind, _) in asked.leaves.items()}
         return asked
 
     # evaluate, expand, backup

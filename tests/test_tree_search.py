@@ -156,9 +156,10 @@ def test_advance_keeps_the_subtree_and_its_names() -> None:
     visits = search.children(child).visits.tolist()
     nbytes, num_nodes = search.nbytes, search.num_nodes
 
-    search.advance(1)
+    kept = search.advance(1)
 
-    assert search.root == child
+    assert kept[search.root] == child
+    assert len(kept) == search.num_nodes
     assert search.children().visits.tolist() == visits
     assert search.num_simulations == sum(visits)
     assert search.children().candidates == ["a", "b"]
@@ -172,8 +173,10 @@ def test_advance_keeps_the_subtree_and_its_names() -> None:
 def test_advance_to_an_unexpanded_child_begins_anew() -> None:
     search = TreeSearch(["a", "b"])
 
-    search.advance(1, candidates=["c", "d", "e"], priors=[1, 1, 2])
+    kept = search.advance(1, candidates=["c", "d", "e"], priors=[1, 1, 2])
 
+    assert kept.tolist() == []
+    assert kept.dtype == np.int64
     assert search.num_nodes == 1
     assert search.children().candidates == ["c", "d", "e"]
     assert search.children().priors.tolist() == [0.25, 0.25, 0.5]
@@ -196,15 +199,28 @@ def test_leaves_outside_of_the_kept_subtree_are_discarded_in_silence() -> None:
         search.fail(leaves)
 
 
-def test_leaves_of_a_freed_part_have_no_path() -> None:
+def test_a_column_beside_the_tree_follows_an_advance() -> None:
+    search = TreeSearch(["a", "b"])
+    lazily(search, 200)
+    column = [search.path(node) for node in range(search.num_nodes)]
+
+    kept = search.advance(1)
+
+    after = [search.path(node) for node in range(search.num_nodes)]
+    assert [column[old] for old in kept] == [("b", *path) for path in after]
+
+
+def test_leaves_have_no_path_after_an_advance() -> None:
     search = TreeSearch(2, c_puct=8.0)
     search.tell(search.ask(2), [0.0, 1.0], candidates=np.array([2, 2]))
     leaves = search.ask(4)
 
     search.advance(1)
 
-    with pytest.raises(SearchError, match="is not in the tree"):
+    with pytest.raises(SearchError, match="it has advanced 1 times"):
         leaves.paths()
+    search.fail(leaves)
+    assert search.ask(2).paths() == [(0,), (1,)]
 
 
 def test_first_values_and_fpu_fill_the_values() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Config, Path, ReferenceSearch, Row
+from reference import Asked, Config, Path, ReferenceSearch, Row
 from similar_fast.tree_search import EdgeState, Leaves, TreeSearch
 
 VALUES = st.floats(-(2.0**100), 2.0**100, width=32) | st.floats(-1, 1, width=32)
 WEIGHTS = st.floats(0, 4, width=32)
+STEPS = ["ask", "ask", "edge", "tell", "tell", "tell", "fail", "advance"]
 CONFIGS = st.builds(
     Config,
     policy=st.sampled_from(["puct", "uct"]),
@@ -46,9 +47,16 @@ class Pair:
 
     def ask(self, num_simulations: int) -> None:
         expected = self.reference.ask(num_simulations)
+        self.compare(self.core.ask(num_simulations), expected)
 
-        leaves = self.core.ask(num_simulations)
+    def ask_edge(self, path: Path, action: int) -> None:
+        node = self.core.root
+        for step in path:
+            node = int(self.core.children(node).nodes[step])
+        expected = self.reference.ask_edge(path, action)
+        self.compare(self.core.ask_edge(node, action), expected)
 
+    def compare(self, leaves: Leaves, expected: Asked) -> None:
         paths = self.paths(leaves)
         kinds = ["expand" if wants else "evaluate" for wants in leaves.wants_candidates]
         found = dict(
@@ -89,7 +97,10 @@ class Pair:
         self.reference.advance(action, row)
         given = {} if row is None else {"priors": row.priors, "first_values": row.first_values}
         candidates = None if row is None else row.candidates
-        self.core.advance(action, candidates=candidates, **given)  # type: ignore[arg-type]  # as drawn
+        before = self.core_paths()
+        rows = self.core.advance(action, candidates=candidates, **given)  # type: ignore[arg-type]  # as drawn
+        after = [] if row else self.core_paths()
+        assert [before[old] for old in rows] == [(action, *path) for path in after]
         kept = set(self.reference.open_leaves())
         self.ids = {
             path[1:]: leaf
@@ -107,6 +118,9 @@ class Pair:
         assert self.core.num_nodes == len(self.reference.nodes)
         if not self.ids and not self.reference.parked:
             assert self.core.in_flight == 0
+
+    def core_paths(self) -> list[tuple[object, ...]]:
+        return [self.core.path(node) for node in range(self.core.num_nodes)]
 
     def core_table(self) -> dict[Path, Any]:
         table = {}
@@ -158,8 +172,11 @@ def test_random_calls_give_the_reference_tree(
     pair = Pair(config, root)
     for _ in range(data.draw(st.integers(1, 14))):
         open_leaves = sorted(pair.ids)
-        step = data.draw(st.sampled_from(["ask", "ask", "tell", "tell", "tell", "fail", "advance"]))
-        if step == "ask" or (step != "advance" and not open_leaves):
+        step = data.draw(st.sampled_from(STEPS))
+        if step == "edge":
+            path = data.draw(st.sampled_from(sorted(pair.reference.nodes)))
+            pair.ask_edge(path, data.draw(st.integers(0, len(pair.reference.nodes[path]) - 1)))
+        elif step == "ask" or (step != "advance" and not open_leaves):
             pair.ask(data.draw(st.integers(1, 40)))
         elif step == "advance":
             action = data.draw(st.integers(0, len(pair.reference.nodes[()]) - 1))

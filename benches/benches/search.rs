@@ -1,24 +1,25 @@
 //! `search/ask_tell`: whole searches over the synthetic tree, candidates given when wanted.
 //!
-//! Each search is run once before it is timed, and must give the visits noted here.
+//! Each search is run once before it is timed, and must give the visits noted here, in no more
+//! memory than noted.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use similar_fast_benches::synthetic::Workload;
 
 const BATCH: u32 = 256;
 
-/// (branching factor, simulations, checksum of all visits).
-const SEARCHES: [(usize, u64, u64); 4] = [
-    (4, 100_000, 0xdf8e_716a_818e_9469),
-    (4, 1_000_000, 0x0ebb_f789_c12d_a94c),
-    (16, 100_000, 0xd30e_b3a5_63a5_c88d),
-    (16, 1_000_000, 0x4697_a6c9_d637_4773),
+/// (branching factor, simulations, checksum of all visits, most bytes a simulation).
+const SEARCHES: [(usize, u64, u64, usize); 4] = [
+    (4, 100_000, 0xdf8e_716a_818e_9469, 32),
+    (4, 1_000_000, 0x0ebb_f789_c12d_a94c, 29),
+    (16, 100_000, 0xd30e_b3a5_63a5_c88d, 82),
+    (16, 1_000_000, 0x4697_a6c9_d637_4773, 66),
 ];
 
 fn ask_tell(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("search/ask_tell");
     group.sample_size(10);
-    for (branching, num_simulations, checksum) in SEARCHES {
+    for (branching, num_simulations, checksum, most_bytes) in SEARCHES {
         let mut workload = Workload::new(branching);
         workload.run(num_simulations, BATCH);
         assert_eq!(workload.search.num_simulations(), num_simulations);
@@ -27,6 +28,11 @@ fn ask_tell(criterion: &mut Criterion) {
             workload.checksum(),
             checksum,
             "b={branching} n={num_simulations}"
+        );
+        let nbytes = workload.search.nbytes();
+        assert!(
+            nbytes <= most_bytes * num_simulations as usize,
+            "b={branching} n={num_simulations}: {nbytes} bytes"
         );
 
         let name = format!("b={branching}/n={num_simulations}/batch={BATCH}");

@@ -4,9 +4,10 @@ The tree lives in the compiled core as numbers. Candidates, any objects, stay he
 id. A search reads no clock and draws no random number: the same calls give the same tree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from threading import Lock
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from similar_fast import _core
+from similar_fast.errors import SearchError
 from similar_fast.ragged import (
     RaggedCandidates,
     RaggedFloats,
@@ -51,7 +53,8 @@ class Leaves:
 
     Attributes:
         ids: `[n]` int64, by which a leaf is told or failed.
-        parents: `[n]` int64, the node on which the leaf's action was taken.
+        parents: `[n]` int64, the node on which the leaf's action was taken; `advance` gives nodes
+            new ids.
         actions: `[n]` int32, the index of that action among the node's candidates.
         depths: `[n]` int32, edges from the root to the leaf, from 1.
         multiplicities: `[n]` int32, simulations that wait for the leaf, from 1; a later `ask` may
@@ -68,7 +71,7 @@ class Leaves:
     multiplicities: NDArray[np.int32]
     wants_candidates: NDArray[np.bool_]
     num_completed: int
-    _search: "TreeSearch" = field(repr=False)
+    _path: Callable[[int, int], tuple[object, ...]] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,15 +80,15 @@ class Leaves:
         """The candidates from the root to the leaf in `row`; indices where none were given.
 
         Raises:
-            SearchError: The leaf's part of the tree is gone.
+            SearchError: The search has advanced since.
         """
-        return self._search.path(int(self.parents[row]), action=int(self.actions[row]))
+        return self._path(int(self.parents[row]), int(self.actions[row]))
 
     def paths(self) -> list[tuple[object, ...]]:
         """The path of every row, see `path`; made when asked for.
 
         Raises:
-            SearchError: A leaf's part of the tree is gone.
+            SearchError: The search has advanced since.
         """
         return [self.path(row) for row in range(len(self))]
 
@@ -95,7 +98,7 @@ class Children:
     """The edges of one node, in columns of n rows.
 
     Attributes:
-        node: The node's id.
+        node: The node's id, until the next `advance`.
         visits: `[n]` int64, completed simulations.
         in_flight: `[n]` int64, simulations that are not completed.
         values: `[n]` float32 in the scorer's scale, mean or maximum of the completed simulations;
@@ -191,6 +194,7 @@ class TreeSearch:
             normalize=normalize,
         )
         self._lock = Lock()
+        self._num_advances = 0
         self._objects: list[Sequence[object] | None] = []
         self._store(self._core.root, objects)
 
@@ -209,7 +213,8 @@ class TreeSearch:
             ValueError: `num_simulations` is below 1.
             SearchError: Too many simulations in flight, or the tree is full.
         """
-        return Leaves(*self._core.ask(num_simulations), self)
+        with self._lock:
+            return Leaves(*self._core.ask(num_simulations), self._namer())
 
     def ask_edge(self, node: int, action: int) -> Leaves:
         """Sends one simulation to an edge of the caller's choice, and on below it if expanded.
@@ -221,7 +226,8 @@ class TreeSearch:
             ValueError: The node has no such action.
             SearchError: There is no such node, or too many simulations are in flight.
         """
-        return Leaves(*self._core.ask_edge(node, action), self)
+        with self._lock:
+            return Leaves(*self._core.ask_edge(node, action), self._namer())
 
     def tell(
         self,
@@ -292,17 +298,22 @@ class TreeSearch:
         candidates: int | Sequence[object] | None = None,
         priors: ArrayLike | None = None,
         first_values: ArrayLike | None = None,
-    ) -> None:
+    ) -> NDArray[np.int64]:
         """Makes the child behind `action` the root and frees everything that is not below it.
 
-        Nodes below it keep their ids and counts; leaves at the depth limit open again; open leaves
-        below it stay open.
+        Nodes below it keep their counts and get new ids, the root 0; leaves at the depth limit open
+        again; open leaves below it stay open. A column kept beside the tree, one row a node,
+        follows by `column = column[kept]`.
 
         Args:
             action: Index of one of the root's candidates.
             candidates: Those of the new root; read only where it is not expanded.
             priors: As in the constructor, with `candidates`.
             first_values: As in the constructor, with `candidates`.
+
+        Returns:
+            `kept`, `[num_nodes]` int64: the old id of each node, in the order of the new ids; empty
+            where the child was not expanded, as the root is a new node then.
 
         Raises:
             ValueError: There is no such action, or the candidates are outside of their range.
@@ -311,21 +322,17 @@ class TreeSearch:
         """
         count, objects = (None, None) if candidates is None else _candidates_of(candidates)
         with self._lock:
-            nodes = self._core.edges(self._core.root)[4]
-            is_expanded = 0 <= action < len(nodes) and nodes[action] >= 0
-            self._core.advance(
+            kept = self._core.advance(
                 action,
                 count=count,
                 priors=floats("priors", priors),
                 first_values=floats("first_values", first_values),
             )
-            kept = self._objects
-            self._objects = []
-            if not is_expanded:
+            self._num_advances += 1
+            self._objects = [self._objects_of(node) for node in kept.tolist()]
+            if not len(kept):
                 self._store(self._core.root, objects)
-                return
-            for node in self._core.nodes().tolist():
-                self._store(node, kept[node] if node < len(kept) else None)
+        return kept
 
     def children(self, node: int | None = None) -> Children:
         """The edges of `node`, of the root where None.
@@ -358,11 +365,7 @@ class TreeSearch:
             SearchError: There is no such node.
         """
         with self._lock:
-            nodes, actions = self._core.path(node)
-            if action is not None:
-                nodes.append(node)
-                actions.append(action)
-            return self._named(nodes, actions)
+            return self._path(node, action)
 
     @property
     def num_simulations(self) -> int:
@@ -381,7 +384,7 @@ class TreeSearch:
 
     @property
     def num_nodes(self) -> int:
-        """Nodes with candidates; leaves are not counted."""
+        """Nodes with candidates; leaves are not counted. Ids are 0 to one less."""
         return self._core.num_nodes
 
     @property
@@ -391,8 +394,27 @@ class TreeSearch:
 
     @property
     def root(self) -> int:
-        """The root's node id."""
+        """The root's node id: 0."""
         return self._core.root
+
+    def _namer(self) -> Callable[[int, int], tuple[object, ...]]:
+        return partial(self._leaf_path, self._num_advances)
+
+    def _leaf_path(self, num_advances: int, parent: int, action: int) -> tuple[object, ...]:
+        with self._lock:
+            since = self._num_advances - num_advances
+            if since:
+                raise SearchError(
+                    f"leaves have paths until the search advances, it has advanced {since} times"
+                )
+            return self._path(parent, action)
+
+    def _path(self, node: int, action: int | None) -> tuple[object, ...]:
+        nodes, actions = self._core.path(node)
+        if action is not None:
+            nodes.append(node)
+            actions.append(action)
+        return self._named(nodes, actions)
 
     def _store(self, node: int, objects: Sequence[object] | None) -> None:
         if objects is None and node >= len(self._objects):

@@ -152,14 +152,14 @@ impl PyTreeSearch {
     }
 
     #[pyo3(signature = (action, *, count, priors, first_values))]
-    fn advance(
+    fn advance<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         action: i64,
         count: Option<i64>,
-        priors: Option<PyReadonlyArray1<'_, f32>>,
-        first_values: Option<PyReadonlyArray1<'_, f32>>,
-    ) -> Result<(), CoreError> {
+        priors: Option<PyReadonlyArray1<'py, f32>>,
+        first_values: Option<PyReadonlyArray1<'py, f32>>,
+    ) -> Result<Column<'py, i64>, CoreError> {
         let action = u32::try_from(action).map_err(|_| Error::InvalidArgument {
             name: "action",
             expected: "an index of the root's candidates",
@@ -171,7 +171,8 @@ impl PyTreeSearch {
             priors: priors.as_deref(),
             first_values: first_values.as_deref(),
         });
-        Ok(py.detach(|| self.lock().advance(action, candidates))?)
+        let kept = py.detach(|| self.lock().advance(action, candidates))?;
+        Ok(column(py, kept, i64::from))
     }
 
     fn edges<'py>(&self, py: Python<'py>, node: i64) -> Result<NodeColumns<'py>, CoreError> {
@@ -217,11 +218,6 @@ impl PyTreeSearch {
     /// The nodes from the root on, and the action taken at each.
     fn principal_variation(&self, py: Python<'_>) -> (Vec<u32>, Vec<u32>) {
         py.detach(|| self.lock().principal_variation())
-    }
-
-    fn nodes<'py>(&self, py: Python<'py>) -> Column<'py, i64> {
-        let nodes = py.detach(|| self.lock().nodes());
-        column(py, nodes, i64::from)
     }
 
     #[getter]

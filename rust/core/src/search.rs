@@ -93,7 +93,9 @@ pub struct Candidates<'a> {
 /// Simulations that wait at an expanded node for the next ask.
 #[derive(Clone, Copy, Debug)]
 struct Parked {
-    node: u32,
+    block: Block,
+    /// Edges from the root to the block.
+    depth: u32,
     visits: u32,
 }
 
@@ -120,7 +122,6 @@ struct Parked {
 pub struct TreeSearch {
     config: Config,
     tree: Tree,
-    root: Block,
     tickets: Tickets,
     parked: Vec<Parked>,
     completed: u64,
@@ -147,7 +148,6 @@ impl TreeSearch {
         let mut search = Self {
             config,
             tree: Tree::new(),
-            root: Block::FIRST,
             tickets: Tickets::default(),
             parked: Vec::new(),
             completed: 0,
@@ -161,26 +161,26 @@ impl TreeSearch {
             opened: Vec::new(),
             revisits: Vec::new(),
         };
-        search.root = search.expand_root(root, 0.0);
+        search.expand_root(root, 0.0);
         Ok(search)
     }
 
     /// Adds the root; `value` is that of the edge it once hung from.
-    fn expand_root(&mut self, candidates: Candidates<'_>, value: f32) -> Block {
+    fn expand_root(&mut self, candidates: Candidates<'_>, value: f32) {
         let first_values = self.first_values(&candidates, value);
         self.tree
-            .add(None, candidates.count, candidates.priors, first_values)
+            .add(None, candidates.count, candidates.priors, first_values);
     }
 
     /// Adds the node behind an edge and links it.
-    fn expand(&mut self, (block, edge): (Block, u32), candidates: Candidates<'_>) -> u32 {
+    fn expand(&mut self, (block, edge): (Block, u32), candidates: Candidates<'_>) -> Block {
         let first_values = self.first_values(&candidates, self.tree.value(block, edge));
         let parent = Some((block, edge));
         let below = self
             .tree
             .add(parent, candidates.count, candidates.priors, first_values);
         self.tree.set_child(block, edge, Child::Node(below));
-        self.tree.node(below)
+        below
     }
 
     fn first_values<'a>(&mut self, candidates: &Candidates<'a>, parent: f32) -> FirstValues<'a> {

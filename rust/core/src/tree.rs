@@ -1,16 +1,20 @@
-//! The arena that holds a search tree: one block of 16-byte units for each expanded node.
+//! The arena that holds a search tree: one block of 32-bit words for each expanded node.
 //!
 //! ```text
-//! header, 4 words    node id | parent block | parent edge, edge count | depth, flags
+//! header, 3 words    node id | parent edge, edge count | 2 bits of flags, parent block
 //! visits  u32 [n]    completed and in flight
 //! value   f32 [n]    mean or maximum of what was completed; before that the edge's first value
 //! child   u32 [n]    2 bits of tag, 30 bits of payload
 //! packed  u32 [n]    prior in the upper, visits in flight in the lower 16 bits
 //! ```
 //!
-//! So an edge costs 16 bytes and a node with 4 edges 80. A leaf is nothing but its parent's edge:
+//! So an edge costs 16 bytes and a node with 4 edges 76. A leaf is nothing but its parent's edge:
 //! its block is made when its candidates are known. A node's visits are not stored: they are one
-//! more than the sum of its edges' visits. `docs/decisions/search-layout.md` says why.
+//! more than the sum of its edges' visits. Nor is its depth: whoever goes down or up counts along.
+//!
+//! The root is the first block, and ids are given in the order of the blocks. So a block is found
+//! by its id from the nearest landmark on, and only every 8th node needs one.
+//! `docs/decisions/search-layout.md` says why.
 
 mod ascent;
 mod compact;
@@ -19,9 +23,13 @@ pub(crate) mod prior;
 pub(crate) use ascent::{Ascent, Change};
 
 /// Words of a block's header.
-pub(crate) const HEADER: usize = 4;
-/// Words of a unit, which block addresses count.
-const UNIT: usize = 4;
+pub(crate) const HEADER: usize = 3;
+/// The header's word with the edge that leads here and the number of edges.
+pub(crate) const SHAPE: usize = 1;
+const ID: usize = 0;
+const LINK: usize = 2;
+/// Nodes from one landmark to the next.
+const STRIDE: usize = 8;
 /// Words after the last block, so that a vector of the widest kernel may start at any column.
 pub(crate) const PADDING: usize = 32;
 /// The most edges a node can have.
@@ -31,21 +39,23 @@ pub(crate) const IN_FLIGHT: u32 = 0xffff;
 
 const PAYLOAD_BITS: u32 = 30;
 const PAYLOAD: u32 = (1 << PAYLOAD_BITS) - 1;
-const NOWHERE: u32 = u32::MAX;
-const MARKED: u32 = 1;
+/// The parent of the root.
+const NOWHERE: u32 = PAYLOAD;
+/// The flag in a link that says that the id's word holds something else for now.
+const MARKED: u32 = 1 << 31;
 
-/// Where a block starts, in units.
+/// Where a block starts, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block(u32);
 
 impl Block {
-    /// The first block of an arena.
-    pub(crate) const FIRST: Self = Self(0);
+    /// The first block of an arena is the root's.
+    pub(crate) const ROOT: Self = Self(0);
 
     /// The index of its first word.
     #[inline]
     pub(crate) const fn word(self) -> usize {
-        self.0 as usize * UNIT
+        self.0 as usize
     }
 }
 
@@ -119,35 +129,36 @@ pub(crate) struct Edge {
     pub(crate) child: Child,
 }
 
-/// The arena, and which node lives where.
+/// The arena, and where every 8th node lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     pub(crate) words: Vec<u32>,
-    blocks: Vec<u32>,
-    free_nodes: Vec<u32>,
+    landmarks: Vec<u32>,
+    num_nodes: u32,
 }
 
 impl Tree {
     pub(crate) fn new() -> Self {
         Self {
             words: vec![0; PADDING],
-            blocks: Vec::new(),
-            free_nodes: Vec::new(),
+            landmarks: Vec::new(),
+            num_nodes: 0,
         }
     }
 
-    /// Units of 16 bytes that a node with `count` edges takes.
-    pub(crate) const fn units(count: usize) -> usize {
-        1 + count
+    /// Words that a node with `count` edges takes.
+    #[inline]
+    pub(crate) const fn length(count: usize) -> usize {
+        HEADER + 4 * count
     }
 
-    /// Whether the addresses last for `units` more.
-    pub(crate) fn has_room(&self, units: usize) -> bool {
-        let used = (self.words.len() - PADDING) / UNIT;
-        used + units <= PAYLOAD as usize
+    /// Whether the addresses last for `words` more.
+    pub(crate) fn has_room(&self, words: usize) -> bool {
+        self.words.len() - PADDING + words <= PAYLOAD as usize
     }
 
-    /// Adds a node and returns its block; the caller has checked the room and links it.
+    /// Adds a node and returns its block; the caller has checked the room and links it. Without a
+    /// parent it is the root, and the first node.
     pub(crate) fn add(
         &mut self,
         parent: Option<(Block, u32)>,
@@ -155,18 +166,9 @@ impl Tree {
         priors: Option<&[f32]>,
         first_values: FirstValues<'_>,
     ) -> Block {
-        let base = self.words.len() - PADDING;
-        let block = Block((base / UNIT) as u32);
-        let depth = parent.map_or(0, |(above, _)| self.depth(above) + 1);
-        let node = self.name(block);
-        self.grow(Self::units(count) * UNIT);
-        let (above, edge) = parent.map_or((NOWHERE, 0), |(above, edge)| (above.0, edge));
-        let words = &mut self.words[base..];
-        words[0] = node;
-        words[1] = above;
-        words[2] = edge << 16 | count as u32;
-        words[3] = depth << 16;
-        let (_visits, words) = words[HEADER..].split_at_mut(count);
+        let block = self.append(parent, count);
+        let words = &mut self.words[block.word() + HEADER..];
+        let (_visits, words) = words.split_at_mut(count);
         let (values, words) = words.split_at_mut(count);
         match first_values {
             FirstValues::Each(given) => {
@@ -180,14 +182,21 @@ impl Tree {
         block
     }
 
-    /// Gives `block` a node id, a freed one where there is one.
-    fn name(&mut self, block: Block) -> u32 {
-        if let Some(node) = self.free_nodes.pop() {
-            self.blocks[node as usize] = block.0;
-            return node;
+    /// Appends a block that is all zero behind its header.
+    fn append(&mut self, parent: Option<(Block, u32)>, count: usize) -> Block {
+        let block = Block((self.words.len() - PADDING) as u32);
+        let node = self.num_nodes;
+        self.num_nodes += 1;
+        if (node as usize).is_multiple_of(STRIDE) {
+            self.landmarks.push(block.0);
         }
-        self.blocks.push(block.0);
-        self.blocks.len() as u32 - 1
+        self.grow(Self::length(count));
+        let (above, edge) = parent.map_or((NOWHERE, 0), |(above, edge)| (above.0, edge));
+        let words = &mut self.words[block.word()..];
+        words[ID] = node;
+        words[SHAPE] = edge << 16 | count as u32;
+        words[LINK] = above;
+        block
     }
 
     /// Makes the arena `words` longer, all zero; reserves half as much again, not double.
@@ -202,46 +211,48 @@ impl Tree {
 
     /// Where a node lives, or `None` for an id that no node has.
     pub(crate) fn block(&self, node: u32) -> Option<Block> {
-        match self.blocks.get(node as usize) {
-            Some(&block) if block != NOWHERE => Some(Block(block)),
-            _ => None,
+        if node >= self.num_nodes {
+            return None;
         }
+        let landmark = Block(self.landmarks[node as usize / STRIDE]);
+        let steps = 0..node as usize % STRIDE;
+        Some(steps.fold(landmark, |block, _| self.after(block)))
     }
 
-    /// The ids of all nodes, ascending.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = u32> {
-        let all = 0..self.blocks.len() as u32;
-        all.filter(|&node| self.blocks[node as usize] != NOWHERE)
+    /// Where the next block starts, or the padding.
+    fn after(&self, block: Block) -> Block {
+        Block(block.0 + Self::length(self.count(block)) as u32)
     }
 
-    pub(crate) fn num_nodes(&self) -> usize {
-        self.blocks.len() - self.free_nodes.len()
+    /// Ids are 0 to one less.
+    pub(crate) fn num_nodes(&self) -> u32 {
+        self.num_nodes
     }
 
-    /// Bytes in use: the arena and the node table.
+    /// Bytes in use: the arena and the landmarks.
     pub(crate) fn nbytes(&self) -> usize {
-        4 * (self.words.len() + self.blocks.len() + self.free_nodes.len())
+        4 * (self.words.len() + self.landmarks.len())
     }
 
     pub(crate) fn node(&self, block: Block) -> u32 {
-        self.words[block.word()]
+        self.words[block.word() + ID]
     }
 
     /// The block above and the edge that leads here; `None` for the root.
     #[inline]
     pub(crate) fn parent(&self, block: Block) -> Option<(Block, u32)> {
-        let above = self.words[block.word() + 1];
-        (above != NOWHERE).then(|| (Block(above), self.words[block.word() + 2] >> 16))
+        let above = self.words[block.word() + LINK] & PAYLOAD;
+        (above != NOWHERE).then(|| (Block(above), self.words[block.word() + SHAPE] >> 16))
+    }
+
+    /// The blocks above, from the nearest to the root, and the edge on the way from each.
+    pub(crate) fn ancestors(&self, block: Block) -> impl Iterator<Item = (Block, u32)> {
+        std::iter::successors(self.parent(block), |&(above, _)| self.parent(above))
     }
 
     #[inline]
     pub(crate) fn count(&self, block: Block) -> usize {
-        (self.words[block.word() + 2] & 0xffff) as usize
-    }
-
-    #[inline]
-    pub(crate) fn depth(&self, block: Block) -> u32 {
-        self.words[block.word() + 3] >> 16
+        (self.words[block.word() + SHAPE] & 0xffff) as usize
     }
 
     pub(crate) fn value(&self, block: Block, edge: u32) -> f32 {
@@ -302,7 +313,7 @@ mod tests {
     fn room_ends_with_the_addresses() {
         let mut tree = Tree::new();
         tree.add(None, 2, None, FirstValues::Same(0.0));
-        let left = PAYLOAD as usize - Tree::units(2);
+        let left = PAYLOAD as usize - Tree::length(2);
 
         assert!(tree.has_room(left));
         assert!(!tree.has_room(left + 1));

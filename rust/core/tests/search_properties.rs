@@ -65,7 +65,7 @@ impl Rows {
 /// The edges of every node under the path that leads there; node ids are left out, as they depend
 /// on the order in which nodes are made.
 fn table(search: &TreeSearch) -> Table {
-    let rows = search.nodes().into_iter().map(|node| {
+    let rows = search.nodes().map(|node| {
         let mut edges = search.edges(node).unwrap();
         edges.children.clear();
         (search.path(node).unwrap().1, edges)
@@ -239,19 +239,25 @@ proptest! {
             }
         }
 
-        search.advance(action as u32, None).unwrap();
+        let before = search.clone();
+        let ids = search.advance(action as u32, None).unwrap();
 
-        prop_assert_eq!(Some(search.root()), root.children[action]);
-        prop_assert_eq!(search.num_nodes(), kept.len());
-        prop_assert_eq!(table(&search), kept);
+        prop_assert_eq!(ids.first().copied(), root.children[action]);
+        prop_assert_eq!(search.num_nodes(), ids.len());
+        prop_assert_eq!(&table(&search), &kept);
+        for (node, old) in search.nodes().zip(ids) {
+            let way = search.path(node).unwrap().1;
+            prop_assert_eq!(&before.path(old).unwrap().1[1..], way.as_slice());
+            prop_assert_eq!(search.place(node).unwrap().depth as usize, way.len());
+        }
     }
 
     #[test]
-    fn prop_a_node_takes_16_bytes_and_16_an_edge(seed: u64, batches in batches()) {
+    fn prop_a_node_takes_12_bytes_and_a_half_and_16_an_edge(seed: u64, batches in batches()) {
         let search = grown(Config::default(), seed, &batches);
         let edges: usize = table(&search).values().map(|edges| edges.visits.len()).sum();
 
-        let blocks = 16 * (search.num_nodes() + edges) + 4 * search.num_nodes();
+        let blocks = 12 * search.num_nodes() + 16 * edges + search.num_nodes() / 2;
 
         prop_assert!(search.nbytes() >= blocks);
         prop_assert!(search.nbytes() <= blocks + 4096, "{} for {blocks}", search.nbytes());

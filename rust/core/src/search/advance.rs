@@ -7,10 +7,14 @@ use crate::tree::{Block, Child, LeafState};
 impl TreeSearch {
     /// Makes the child behind `action` the root and frees everything that is not below it.
     ///
-    /// `candidates` are read only where the child is not expanded. Nodes below the child keep their
-    /// ids and counts, their depths shrink by one, and leaves at the depth limit open again. Open
-    /// leaves below it stay open; telling or failing any other is accepted and does nothing. The
-    /// scale of `Normalize::MinMax` is kept. O(nodes kept).
+    /// Nodes below the child keep their counts, and leaves at the depth limit open again. Open leaves
+    /// below it stay open; telling or failing any other is accepted and does nothing. The scale of
+    /// `Normalize::MinMax` is kept. O(nodes kept).
+    ///
+    /// Nodes get new ids, breadth first. Returned are the old ids, `[num_nodes]`, in the order of the
+    /// new ones, so that a column kept beside the tree follows by taking these rows. Where the child
+    /// is not expanded, `candidates` are read, the root is a new node and nothing is returned: no old
+    /// node is kept.
     ///
     /// # Errors
     ///
@@ -20,8 +24,8 @@ impl TreeSearch {
         &mut self,
         action: u32,
         candidates: Option<Candidates<'_>>,
-    ) -> Result<(), Error> {
-        let count = self.tree.count(self.root);
+    ) -> Result<Vec<u32>, Error> {
+        let count = self.tree.count(Block::ROOT);
         if action as usize >= count {
             let found = format!("{action} of {count}");
             return Err(invalid(
@@ -30,44 +34,48 @@ impl TreeSearch {
                 found,
             ));
         }
-        match (self.tree.edge(self.root, action).child, candidates) {
-            (Child::Node(block), _) => self.keep(block),
-            (Child::Leaf(LeafState::Terminal), _) => return Err(Error::TerminalAction { action }),
-            (_, None) => return Err(Error::NotExpanded { action }),
+        match (self.tree.edge(Block::ROOT, action).child, candidates) {
+            (Child::Node(block), _) => Ok(self.keep(block)),
+            (Child::Leaf(LeafState::Terminal), _) => Err(Error::TerminalAction { action }),
+            (_, None) => Err(Error::NotExpanded { action }),
             (_, Some(candidates)) => {
                 candidates.check()?;
                 self.restart(action, candidates);
+                Ok(Vec::new())
             }
         }
-        Ok(())
     }
 
-    fn keep(&mut self, block: Block) {
+    fn keep(&mut self, block: Block) -> Vec<u32> {
         let moved = self.tree.keep(block);
-        self.root = moved.root;
-        let tree = &self.tree;
-        self.tickets
-            .follow(|block| tree.block(moved.old.node(block)));
-        self.parked
-            .retain(|parked| tree.block(parked.node).is_some());
-        let root = tree.node(self.root);
-        let waiting = self.parked.iter().filter(|parked| parked.node == root);
+        self.tickets.follow(|block| moved.block(block));
+        self.parked.retain_mut(|parked| {
+            let Some(block) = moved.block(parked.block) else {
+                return false;
+            };
+            parked.block = block;
+            parked.depth -= 1;
+            true
+        });
+        let parked = self.parked.iter();
+        let waiting = parked.filter(|parked| parked.block == Block::ROOT);
         self.in_flight = waiting.map(|parked| parked.visits).sum();
         self.completed = 0;
-        for edge in tree.edges(self.root) {
+        for edge in self.tree.edges(Block::ROOT) {
             self.in_flight += edge.in_flight;
             self.completed += u64::from(edge.visits - edge.in_flight);
         }
+        moved.kept
     }
 
     /// Begins anew below an action that was never expanded.
     fn restart(&mut self, action: u32, candidates: Candidates<'_>) {
-        let value = self.tree.value(self.root, action);
+        let value = self.tree.value(Block::ROOT, action);
         self.tree.clear();
         self.tickets.follow(|_| None);
         self.parked.clear();
         self.in_flight = 0;
         self.completed = 0;
-        self.root = self.expand_root(candidates, value);
+        self.expand_root(candidates, value);
     }
 }

@@ -1,9 +1,9 @@
 //! Select: simulations go down the tree, level by level.
 
-use super::tickets::{Kind, Tickets};
+use super::tickets::{Kind, Ticket, Tickets};
 use super::{MAX_IN_FLIGHT, TreeSearch, invalid};
 use crate::Error;
-use crate::tree::{Block, Child, HEADER, LeafState, Tree};
+use crate::tree::{Block, Child, LeafState, SHAPE, Tree};
 
 /// Words of a cache line.
 const LINE: usize = 16;
@@ -32,17 +32,22 @@ pub struct Leaves {
 /// Visits that reach a node, or an edge of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visit {
-    pub(super) block: Block,
-    pub(super) edge: u32,
-    pub(super) times: u32,
+    block: Block,
+    times: u32,
+    edge: u16,
+    /// Edges from the root to the block.
+    depth: u16,
 }
 
 impl Visit {
-    fn of(block: Block, times: u32) -> Self {
+    /// Of a node, `depth` edges below the root.
+    #[inline]
+    fn of(block: Block, depth: u32, times: u32) -> Self {
         Self {
             block,
-            edge: 0,
             times,
+            edge: 0,
+            depth: depth as u16,
         }
     }
 }
@@ -69,7 +74,7 @@ impl TreeSearch {
         self.check_ask(num_simulations)?;
         let started = num_simulations - self.resume(num_simulations);
         if started > 0 {
-            self.frontier.push(Visit::of(self.root, started));
+            self.frontier.push(Visit::of(Block::ROOT, 0, started));
             self.in_flight += started;
         }
         Ok(self.finish_ask())
@@ -106,11 +111,12 @@ impl TreeSearch {
         }
         self.check_room(1)?;
         self.in_flight += 1;
-        let mut below = block;
+        let (mut below, mut depth) = (block, 0);
         while let Some((above, edge)) = self.tree.parent(below) {
             let count = self.tree.count(above);
             self.tree.enter(above, count, edge as usize, 1);
             below = above;
+            depth += 1;
         }
         self.frontier.clear();
         self.opened.clear();
@@ -121,7 +127,7 @@ impl TreeSearch {
             next: &mut self.frontier,
             revisits: &mut self.revisits,
         };
-        descent.enter(block, count, action, 1);
+        descent.enter(Visit::of(block, depth, 1), count, action, 1);
         Ok(self.finish_ask())
     }
 
@@ -131,10 +137,10 @@ impl TreeSearch {
         let ids = self.opened.iter().map(|&slot| self.tickets.id(slot));
         Leaves {
             ids: ids.collect(),
-            parents: tickets().map(|it| self.tree.node(it.block)).collect(),
+            parents: tickets().map(|it| self.tree.node(it.place().0)).collect(),
             actions: tickets().map(|it| it.place().1).collect(),
-            depths: tickets().map(|it| self.tree.depth(it.block) + 1).collect(),
-            multiplicities: tickets().map(|it| it.visits).collect(),
+            depths: tickets().map(|it| it.place().2 + 1).collect(),
+            multiplicities: tickets().map(Ticket::visits).collect(),
             wants_candidates: tickets().map(|it| it.kind == Kind::Expand).collect(),
             num_completed: 0,
         }
@@ -167,10 +173,8 @@ impl TreeSearch {
         self.parked.retain_mut(|parked| {
             let times = parked.visits.min(left);
             if times > 0 {
-                let block = self.tree.block(parked.node).expect(
-                    "parked simulations of a freed node are dropped with it. This is a bug.",
-                );
-                self.frontier.push(Visit::of(block, times));
+                self.frontier
+                    .push(Visit::of(parked.block, parked.depth, times));
             }
             left -= times;
             parked.visits -= times;
@@ -195,7 +199,7 @@ impl TreeSearch {
                 let block = visit.block;
                 let count = descent.tree.count(block);
                 for &(edge, times) in self.selector.split(descent.tree, block, rule, visit.times) {
-                    descent.enter(block, count, edge, times);
+                    descent.enter(visit, count, edge, times);
                 }
             }
             std::mem::swap(&mut self.frontier, &mut self.next);
@@ -207,8 +211,8 @@ impl TreeSearch {
         let change = self.change();
         let mut completed = 0;
         for visit in self.revisits.drain(..) {
-            let place = (visit.block, visit.edge);
-            let value = self.tree.value(visit.block, visit.edge);
+            let place = (visit.block, visit.edge.into(), visit.depth.into());
+            let value = self.tree.value(visit.block, visit.edge.into());
             let load = change.load(visit.times, value);
             self.ascent.start(&mut self.tree, change, place, load);
             completed += visit.times;
@@ -230,22 +234,27 @@ struct Descent<'a> {
 }
 
 impl Descent<'_> {
+    /// Takes `times` of the visits of a node with `count` edges to one of them.
     #[inline]
-    fn enter(&mut self, block: Block, count: usize, edge: u32, times: u32) {
-        match self.tree.enter(block, count, edge as usize, times) {
-            Child::Node(below) => self.next.push(Visit::of(below, times)),
-            Child::Fresh => self.open(block, edge, times, Kind::Evaluate),
-            Child::Leaf(LeafState::Open) => self.open(block, edge, times, Kind::Expand),
+    fn enter(&mut self, node: Visit, count: usize, edge: u32, times: u32) {
+        let place = (node.block, edge, u32::from(node.depth));
+        match self.tree.enter(node.block, count, edge as usize, times) {
+            Child::Node(below) => self.next.push(Visit::of(below, place.2 + 1, times)),
+            Child::Fresh => self.open(place, times, Kind::Evaluate),
+            Child::Leaf(LeafState::Open) => self.open(place, times, Kind::Expand),
             Child::Pending(slot) => self.tickets.join(slot, times),
-            Child::Leaf(LeafState::Terminal | LeafState::Limited) => {
-                self.revisits.push(Visit { block, edge, times });
-            }
+            Child::Leaf(LeafState::Terminal | LeafState::Limited) => self.revisits.push(Visit {
+                edge: edge as u16,
+                times,
+                ..node
+            }),
         }
     }
 
     #[inline]
-    fn open(&mut self, block: Block, edge: u32, times: u32, kind: Kind) {
-        let slot = self.tickets.open(block, edge, kind, times);
+    fn open(&mut self, place: (Block, u32, u32), times: u32, kind: Kind) {
+        let slot = self.tickets.open(place, kind, times);
+        let (block, edge, _) = place;
         self.tree.set_child(block, edge, Child::Pending(slot));
         self.opened.push(slot);
     }
@@ -259,11 +268,11 @@ fn touch(tree: &Tree, frontier: &[Visit]) {
     let mut seen = 0;
     for visit in frontier {
         let first = visit.block.word();
-        seen ^= tree.words[first + 2] ^ tree.words[first + LINE];
+        seen ^= tree.words[first + SHAPE] ^ tree.words[first + LINE];
     }
     for visit in frontier {
         let first = visit.block.word();
-        let length = HEADER * (1 + tree.count(visit.block));
+        let length = Tree::length(tree.count(visit.block));
         for word in (first + 2 * LINE..first + length).step_by(LINE) {
             seen ^= tree.words[word];
         }

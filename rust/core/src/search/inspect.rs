@@ -1,5 +1,7 @@
 //! What a search knows, read out.
 
+use std::ops::Range;
+
 use super::tickets::Kind;
 use super::{Parked, TreeSearch};
 use crate::Error;
@@ -69,7 +71,7 @@ impl TreeSearch {
 
     /// Nodes with edges; leaves are not counted.
     pub fn num_nodes(&self) -> usize {
-        self.tree.num_nodes()
+        self.tree.num_nodes() as usize
     }
 
     /// Bytes in use for nodes, ids and open leaves; what is reserved may be half as much again.
@@ -77,14 +79,14 @@ impl TreeSearch {
         self.tree.nbytes() + self.tickets.nbytes() + self.parked.len() * size_of::<Parked>()
     }
 
-    /// The root's node id.
+    /// The root's node id: 0.
     pub fn root(&self) -> u32 {
-        self.tree.node(self.root)
+        self.tree.node(Block::ROOT)
     }
 
-    /// The ids of all nodes, ascending.
-    pub fn nodes(&self) -> Vec<u32> {
-        self.tree.nodes().collect()
+    /// The ids of all nodes.
+    pub fn nodes(&self) -> Range<u32> {
+        0..self.tree.num_nodes()
     }
 
     /// The edges of a node.
@@ -123,7 +125,7 @@ impl TreeSearch {
         }
     }
 
-    /// Where a node hangs.
+    /// Where a node hangs. O(depth).
     ///
     /// # Errors
     ///
@@ -133,7 +135,7 @@ impl TreeSearch {
         let parent = self.tree.parent(block);
         Ok(Place {
             parent: parent.map(|(above, edge)| (self.tree.node(above), edge)),
-            depth: self.tree.depth(block),
+            depth: self.tree.ancestors(block).count() as u32,
         })
     }
 
@@ -144,12 +146,10 @@ impl TreeSearch {
     ///
     /// `UnknownNode`.
     pub fn path(&self, node: u32) -> Result<(Vec<u32>, Vec<u32>), Error> {
-        let mut block = self.find(node)?;
         let (mut nodes, mut actions) = (Vec::new(), Vec::new());
-        while let Some((above, edge)) = self.tree.parent(block) {
+        for (above, edge) in self.tree.ancestors(self.find(node)?) {
             nodes.push(self.tree.node(above));
             actions.push(edge);
-            block = above;
         }
         nodes.reverse();
         actions.reverse();
@@ -159,7 +159,7 @@ impl TreeSearch {
     /// The root's action with the most completed visits; of these the one with the highest value,
     /// then the lowest index.
     pub fn best_action(&self) -> u32 {
-        self.best_edge(self.root).0
+        self.best_edge(Block::ROOT).0
     }
 
     /// The best action at the root, at the node behind it, and so on while there are completed
@@ -167,7 +167,7 @@ impl TreeSearch {
     /// O(depth).
     pub fn principal_variation(&self) -> (Vec<u32>, Vec<u32>) {
         let (mut nodes, mut actions) = (Vec::new(), Vec::new());
-        let mut next = Some(self.root);
+        let mut next = Some(Block::ROOT);
         while let Some(block) = next {
             let (action, edge) = self.best_edge(block);
             if edge.visits == edge.in_flight {
@@ -198,7 +198,7 @@ impl TreeSearch {
     pub(super) fn find(&self, node: u32) -> Result<Block, Error> {
         self.tree.block(node).ok_or_else(|| Error::UnknownNode {
             node: i64::from(node),
-            num_nodes: self.tree.num_nodes(),
+            num_nodes: self.num_nodes(),
         })
     }
 }

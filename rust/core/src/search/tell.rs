@@ -161,14 +161,14 @@ impl TreeSearch {
     fn check_told(&mut self, told: &Told<'_>) -> Result<(), Error> {
         told.check_lengths()?;
         self.tickets.begin();
-        let (mut units, mut end) = (0, 0);
+        let (mut words, mut end) = (0, 0);
         for (index, &id) in told.ids.iter().enumerate() {
             let row = told.row(index, &mut end);
             let ticket = self.tickets.check(id, index)?;
             row.check(ticket.kind)?;
-            units += row.candidates.map_or(0, |given| Tree::units(given.count));
+            words += row.candidates.map_or(0, |given| Tree::length(given.count));
         }
-        if self.tree.has_room(units) {
+        if self.tree.has_room(words) {
             Ok(())
         } else {
             Err(self.full())
@@ -176,14 +176,17 @@ impl TreeSearch {
     }
 
     fn evaluate(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
-        let (block, edge) = ticket.place();
+        let (block, edge, depth) = ticket.place();
         self.widen(&[row.value]);
         self.complete(ticket, row.value, change);
-        let is_limited = self.tree.depth(block) + 1 >= self.config.max_depth;
+        let is_limited = depth + 1 >= self.config.max_depth;
         let state = match row.candidates {
             _ if row.ends_here() => LeafState::Terminal,
             _ if is_limited => LeafState::Limited,
-            Some(candidates) => return Some(self.expand((block, edge), candidates)),
+            Some(candidates) => {
+                let below = self.expand((block, edge), candidates);
+                return Some(self.tree.node(below));
+            }
             None => LeafState::Open,
         };
         self.tree.set_child(block, edge, Child::Leaf(state));
@@ -192,14 +195,17 @@ impl TreeSearch {
 
     /// Takes the candidates of a leaf whose simulations are parked.
     fn unpark(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
-        let (block, edge) = ticket.place();
+        let (block, edge, depth) = ticket.place();
         if let Some(candidates) = row.candidates
             && !row.ends_here()
         {
-            let node = self.expand((block, edge), candidates);
-            let visits = ticket.visits;
-            self.parked.push(Parked { node, visits });
-            return Some(node);
+            let below = self.expand((block, edge), candidates);
+            self.parked.push(Parked {
+                block: below,
+                depth: depth + 1,
+                visits: ticket.visits(),
+            });
+            return Some(self.tree.node(below));
         }
         let terminal = Child::Leaf(LeafState::Terminal);
         self.tree.set_child(block, edge, terminal);
@@ -209,11 +215,11 @@ impl TreeSearch {
 
     /// Completes the simulations of a ticket with a value each.
     fn complete(&mut self, ticket: &Ticket, value: f32, change: Change) {
-        let load = change.load(ticket.visits, value);
+        let load = change.load(ticket.visits(), value);
         self.ascent
             .start(&mut self.tree, change, ticket.place(), load);
-        self.completed += u64::from(ticket.visits);
-        self.in_flight -= ticket.visits;
+        self.completed += u64::from(ticket.visits());
+        self.in_flight -= ticket.visits();
     }
 
     /// Takes simulations back: all counts are as if these leaves had never been asked for.
@@ -232,16 +238,16 @@ impl TreeSearch {
             if ticket.is_discarded() {
                 continue;
             }
-            let (block, edge) = ticket.place();
+            let (block, edge, _) = ticket.place();
             let child = match ticket.kind {
                 Kind::Evaluate => Child::Fresh,
                 Kind::Expand => Child::Leaf(LeafState::Open),
             };
             self.tree.set_child(block, edge, child);
-            let load = (ticket.visits, 0.0);
+            let load = (ticket.visits(), 0.0);
             self.ascent
-                .start(&mut self.tree, Change::Undo, (block, edge), load);
-            self.in_flight -= ticket.visits;
+                .start(&mut self.tree, Change::Undo, ticket.place(), load);
+            self.in_flight -= ticket.visits();
         }
         self.ascent.finish(&mut self.tree, Change::Undo);
         Ok(())

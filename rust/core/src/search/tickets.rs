@@ -26,16 +26,24 @@ pub(crate) struct Ticket {
     /// The call that checked it last.
     stamp: u64,
     generation: u32,
-    pub(crate) block: Block,
-    pub(crate) visits: u32,
+    block: Block,
+    /// At most `MAX_IN_FLIGHT`.
+    visits: u16,
     edge: u16,
+    depth: u16,
     pub(crate) kind: Kind,
     state: State,
 }
 
 impl Ticket {
-    pub(crate) fn place(&self) -> (Block, u32) {
-        (self.block, u32::from(self.edge))
+    /// The block, the edge, and how many edges there are from the root to the block.
+    pub(crate) fn place(&self) -> (Block, u32, u32) {
+        (self.block, self.edge.into(), self.depth.into())
+    }
+
+    /// Simulations that wait.
+    pub(crate) fn visits(&self) -> u32 {
+        self.visits.into()
     }
 
     /// Whether the part of the tree that asked is gone.
@@ -56,9 +64,14 @@ pub(crate) struct Tickets {
 const MAX_GENERATION: u32 = i32::MAX as u32;
 
 impl Tickets {
-    /// Opens a ticket; returns its slot.
+    /// Opens a ticket for an edge of a block `depth` edges below the root; returns its slot.
     #[inline]
-    pub(crate) fn open(&mut self, block: Block, edge: u32, kind: Kind, visits: u32) -> u32 {
+    pub(crate) fn open(
+        &mut self,
+        (block, edge, depth): (Block, u32, u32),
+        kind: Kind,
+        visits: u32,
+    ) -> u32 {
         let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
         let generation = self
             .slots
@@ -68,8 +81,9 @@ impl Tickets {
             stamp: 0,
             generation,
             block,
-            visits,
+            visits: visits as u16,
             edge: edge as u16,
+            depth: depth as u16,
             kind,
             state: State::Open,
         };
@@ -139,17 +153,21 @@ impl Tickets {
     /// Adds visits to an open ticket.
     #[inline]
     pub(crate) fn join(&mut self, slot: u32, visits: u32) {
-        self.slots[slot as usize].visits += visits;
+        self.slots[slot as usize].visits += visits as u16;
     }
 
-    /// Moves every open ticket to where its block went; discards those whose block is gone.
+    /// Moves every open ticket to where its block went, one level up; discards those whose block is
+    /// gone.
     pub(crate) fn follow(&mut self, moved: impl Fn(Block) -> Option<Block>) {
         for ticket in &mut self.slots {
             if ticket.state != State::Open {
                 continue;
             }
             match moved(ticket.block) {
-                Some(block) => ticket.block = block,
+                Some(block) => {
+                    ticket.block = block;
+                    ticket.depth -= 1;
+                }
                 None => ticket.state = State::Discarded,
             }
         }

@@ -1,6 +1,6 @@
 //! The way up: changes that begin at some edges and go on to every edge above them.
 
-use super::{Block, HEADER, IN_FLIGHT, MARKED, Tree};
+use super::{Block, HEADER, ID, IN_FLIGHT, LINK, MARKED, Tree};
 
 /// What happens to an edge's visits in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,16 +45,17 @@ pub(crate) struct Ascent {
 }
 
 impl Ascent {
-    /// Changes the visits in flight on one edge: `visits` of them, `value` their sum (or maximum).
+    /// Changes the visits in flight on one edge of a block `depth` edges below the root: `visits` of
+    /// them, `value` their sum (or maximum).
     #[inline]
     pub(crate) fn start(
         &mut self,
         tree: &mut Tree,
         change: Change,
-        (block, edge): (Block, u32),
+        (block, edge, depth): (Block, u32, u32),
         (visits, value): (u32, f64),
     ) {
-        let depth = tree.depth(block) as usize;
+        let depth = depth as usize;
         if self.levels.len() <= depth {
             self.levels.resize_with(depth + 1, Vec::new);
         }
@@ -74,8 +75,8 @@ impl Ascent {
             let (above, here) = self.levels.split_at_mut(depth);
             for item in here[0].drain(..) {
                 let word = item.block.word();
-                tree.words[word] = item.node;
-                tree.words[word + 3] &= !MARKED;
+                tree.words[word + ID] = item.node;
+                tree.words[word + LINK] &= !MARKED;
                 let Some(place) = tree.parent(item.block) else {
                     continue;
                 };
@@ -100,9 +101,9 @@ fn load(
     (visits, value): (u32, f64),
 ) {
     let word = block.word();
-    if tree.words[word + 3] & MARKED == 0 {
-        let node = std::mem::replace(&mut tree.words[word], level.len() as u32);
-        tree.words[word + 3] |= MARKED;
+    if tree.words[word + LINK] & MARKED == 0 {
+        let node = std::mem::replace(&mut tree.words[word + ID], level.len() as u32);
+        tree.words[word + LINK] |= MARKED;
         level.push(Load {
             block,
             node,
@@ -115,7 +116,7 @@ fn load(
         });
         return;
     }
-    let item = &mut level[tree.words[word] as usize];
+    let item = &mut level[tree.words[word + ID] as usize];
     item.visits += visits;
     match change {
         Change::Max => item.value = item.value.max(value),
