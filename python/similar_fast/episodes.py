@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -203,9 +204,14 @@ def run_search(
     task: str,
     seed: int,
     progress: Callable[[SearchProgress], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[Episode, SearchResult]:
-    """Searches one task; returns the log's row and the whole result."""
-    result = search.run(env, task, seed=seed, progress=progress)
+    """Searches one task; returns the log's row and the whole result.
+
+    Raises:
+        CancelledRunError: `stop` was set before the search was through.
+    """
+    result = search.run(env, task, seed=seed, progress=progress, stop=stop)
     episode = Episode(
         arm=arm,
         task=task,

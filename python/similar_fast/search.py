@@ -18,7 +18,7 @@ from similar_fast.scoring import score_steps
 from similar_fast.search_run import CancelledRunError, Run, RunSettings, SearchProgress
 from similar_fast.types import Action, Observation, Score, SearchResult, Step
 
-__all__ = ["Ranked", "Search", "SearchProgress"]
+__all__ = ["CancelledRunError", "Ranked", "Search", "SearchProgress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ class Search:
         *,
         seed: int,
         progress: Callable[[SearchProgress], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> SearchResult:
         """Searches one task and runs what it found.
 
@@ -131,13 +132,16 @@ class Search:
             env: Where the task is done; used by this call alone until it returns.
             task: The environment's name of the task.
             seed: The task's seed.
-            progress: Called after each batch of simulations, in the calling thread.
+            progress: Called after each step of the greedy walk and each batch of simulations, in
+                the calling thread.
+            stop: Another thread sets it to stop the search before its next step.
 
         Raises:
+            CancelledRunError: `stop` was set.
             EnvError: The environment failed and could not be brought back.
             ScorerError: The scorer raised, or its answer does not fit.
         """
-        return self._run(env, task, seed, progress, threading.Event())
+        return self._run(env, task, seed, progress, stop or threading.Event())
 
     async def arun(
         self,
@@ -158,9 +162,12 @@ class Search:
             return await asyncio.shield(thread)
         except asyncio.CancelledError:
             stop.set()
-            # The environment is free for its next user once the thread has let it go.
-            with contextlib.suppress(CancelledRunError):
-                await thread
+            # The environment is free for its next user only once the thread has let it go, however
+            # often this is cancelled meanwhile; what the thread ends with is of no more use.
+            while not thread.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([thread])
+            thread.exception()
             raise
 
     def rank(
