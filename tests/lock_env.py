@@ -31,7 +31,6 @@ class LockEnv:
         self.steps = 0
         self.resets = 0
         self.closed = False
-        self.success_reads = 0
         self._flaky_at = flaky_at
         self._dies_at = dies_at
         self._typed: str | None = None

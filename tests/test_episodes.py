@@ -116,6 +116,37 @@ def test_log_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     ]
 
 
+def test_log_keeps_a_whole_last_row_without_a_line_break(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(episode("easy", 0).to_json())
+
+    log = EpisodeLog(path)
+    log.append(episode("easy", 1))
+    log.close()
+
+    assert [e.seed for e in EpisodeLog.read_only(path)] == [0, 1]
+
+
+def test_log_leaves_a_foreign_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes")
+
+    with pytest.raises(DataError, match="not an episode"):
+        EpisodeLog(path)
+
+    assert path.read_text() == "my notes"
+
+
+def test_log_is_written_by_one_at_a_time(tmp_path: Path) -> None:
+    log = EpisodeLog(tmp_path / "log.jsonl")
+
+    with pytest.raises(DataError, match="another process"):
+        EpisodeLog(tmp_path / "log.jsonl")
+
+    log.close()
+    EpisodeLog(tmp_path / "log.jsonl").close()
+
+
 def test_log_keeps_arms_apart(tmp_path: Path) -> None:
     log = EpisodeLog(tmp_path / "log.jsonl")
     log.append(episode(arm="a"))
@@ -125,7 +156,7 @@ def test_log_keeps_arms_apart(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"arm": "a"}'])
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"arm": "a"}', b""])
 def test_log_with_a_foreign_line_raises_data_error(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(episode().to_json().encode() + b"\n" + line + b"\n")

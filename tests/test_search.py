@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from lock_env import BROKEN, CODES, NOTHING, OPEN, LockEnv, press
 from similar_fast.baselines import ConstantScorer
+from similar_fast.batching import BatchingScorer
 from similar_fast.errors import EnvError, ScorerError
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.search import Search
@@ -125,29 +126,19 @@ def test_run_never_exceeds_the_budget(budget: int) -> None:
 
 
 def test_run_never_reads_success_before_it_commits() -> None:
-    class Watched(LockEnv):
+    class Lying(LockEnv):
         def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
             result = super().step(action)
-            watched.append((self.resets, result.success))
-            return result
+            return replace(result, success=not result.success)
 
-    outcomes = {}
-    for lie in (False, True):
-        watched: list[tuple[int, bool]] = []
+    honest, lied = (
+        Search(CodeScorer(blind=True), num_simulations=100).run(env, "hard", seed=7)
+        for env in (LockEnv(), Lying())
+    )
 
-        class Lying(Watched):
-            def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
-                result = super().step(action)
-                flipped = not result.success if lie else result.success  # noqa: B023
-                return type(result)(result.observation, result.is_done, flipped, result.error)
-
-        outcomes[lie] = Search(CodeScorer(blind=True), num_simulations=100).run(
-            Lying(), "hard", seed=7
-        )
-
-    assert outcomes[True].actions == outcomes[False].actions
-    assert outcomes[True].nodes == outcomes[False].nodes
-    assert outcomes[True].success != outcomes[False].success
+    assert lied.actions == honest.actions
+    assert lied.nodes == honest.nodes
+    assert lied.success != honest.success
 
 
 def test_run_closes_actions_that_lead_nowhere() -> None:
@@ -272,6 +263,11 @@ def test_run_reports_progress_that_grows() -> None:
         {"max_depth": 0},
         {"budget": -1},
         {"prior_temperature": 0.0},
+        {"c_puct": -1.0},
+        {"greedy_margin": float("nan")},
+        {"max_depth": 70_000},
+        {"policy": "foo"},
+        {"backup": "sum"},
         {"backup_value": "best"},
         {"commit": "never"},
         {"ending_value": "first"},
@@ -297,11 +293,67 @@ def test_run_every_setting_solves_the_easy_lock(
 
 def test_run_uses_the_scale_of_a_scorer_that_has_one() -> None:
     class Scaled(CodeScorer):
-        scale = (-1.0, 1.0)
+        scale = (-1000.0, 1000.0)
 
-    result, _ = solve(Scaled())
+    plain, _ = solve(CodeScorer(), c_puct=0.5, num_simulations=100)
+    scaled, _ = solve(Scaled(), c_puct=0.5, num_simulations=100)
+    with BatchingScorer(Scaled(), max_wait_s=0.0) as batching:
+        batched, _ = solve(batching, c_puct=0.5, num_simulations=100)
 
-    assert result.success
+    assert visits_of(scaled) != visits_of(plain)
+    assert visits_of(scaled) == visits_of(batched)
+
+
+def visits_of(result: SearchResult) -> list[int]:
+    return [node.visits for node in result.nodes]
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), 3.0, ("a", "b")])
+def test_run_with_a_malformed_scale_raises_scorer_error(scale: object) -> None:
+    scorer = CodeScorer()
+    scorer.scale = scale  # type: ignore[attr-defined]
+
+    with pytest.raises(ScorerError, match="scale"):
+        solve(scorer)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 30])
+def test_run_never_exceeds_num_simulations(limit: int) -> None:
+    result, _ = solve(CodeScorer(), num_simulations=limit)
+
+    assert result.num_simulations == limit
+
+
+def test_run_with_a_spent_budget_commits_no_action_that_leads_nowhere() -> None:
+    for seed in range(8):
+        result, _ = solve(ConstantScorer(), task="endless", budget=1, seed=seed)
+
+        assert BROKEN not in result.actions
+        assert NOTHING not in result.actions
+
+
+def test_greedy_walk_takes_ties_as_they_were_proposed() -> None:
+    for seed in range(4):
+        result, _ = solve(ConstantScorer(), num_simulations=1, seed=seed)
+
+        assert result.actions == (press("a"),)
+
+
+def test_run_without_screenshots_gives_the_scorer_none() -> None:
+    class Stale(LockEnv):
+        def _observe(self, *, is_done: bool) -> Observation:
+            return replace(super()._observe(is_done=is_done), screenshot=lambda: 1 // 0)
+
+    seen = []
+
+    class Looking(CodeScorer):
+        def score(self, steps: Sequence[Step]) -> Scores:
+            seen.extend(step.screenshot for step in steps)
+            return super().score(steps)
+
+    Search(Looking(), num_simulations=10).run(Stale(), "hard", seed=0)
+
+    assert set(seen) == {None}
 
 
 def test_arun_runs_several_searches_side_by_side() -> None:
@@ -342,6 +394,30 @@ def test_arun_cancelled_leaves_the_environment_alone() -> None:
     steps = asyncio.run(cancel())
 
     assert env.steps == steps
+
+
+def test_arun_cancelled_while_the_environment_fails_is_cancelled() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    class Failing(LockEnv):
+        def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            started.set()
+            go_on.wait(30)
+            raise EnvError("gone")
+
+    async def cancel_twice() -> None:
+        task = asyncio.create_task(Search(CodeScorer()).arun(Failing(), "hard", seed=0))
+        assert await asyncio.to_thread(started.wait, 30)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()  # the thread still has the environment
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel_twice())
 
 
 def test_a_stopped_run_is_no_silent_result() -> None:

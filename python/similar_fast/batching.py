@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from similar_fast import _core
 from similar_fast.errors import QueueClosedError, QueueFullError, ScorerError
 from similar_fast.protocols import Scorer
-from similar_fast.scoring import call_scorer
+from similar_fast.scoring import call_scorer, score_scale
 from similar_fast.types import Scores, Step
 
 __all__ = ["BatchingScorer", "BatchingStats", "estimate_tokens"]
@@ -114,6 +114,7 @@ class BatchingScorer:
         if on_full not in ("wait", "error"):
             raise ValueError(f"on_full must be 'wait' or 'error', got {on_full!r}")
         self._batcher = _core.Batcher(max_batch_size, max_batch_tokens, max_wait_s, capacity)
+        self._scale = score_scale(scorer)
         self._worker = _Worker(scorer, self._batcher)
         self._max_batch_size = max_batch_size
         self._capacity = capacity
@@ -179,6 +180,11 @@ class BatchingScorer:
             return await asyncio.wrap_future(request.future)
         finally:
             self._worker.forget(request)
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The wrapped scorer's `scale`, so that a search normalises as with the scorer itself."""
+        return self._scale
 
     @property
     def stats(self) -> BatchingStats:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from similar_fast.errors import DataError
 from similar_fast.protocols import Environment, Scorer
-from similar_fast.scoring import score_steps
+from similar_fast.scoring import candidate_steps, score_steps
 from similar_fast.search import Search, SearchProgress
-from similar_fast.types import Action, Observation, SearchResult, Step
+from similar_fast.types import Action, Observation, SearchResult
 
 __all__ = [
     "Episode",
@@ -25,6 +25,9 @@ __all__ = [
     "play",
     "run_search",
 ]
+
+
+_ROW_START = b'{"arm": '
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Episode:
 
     def to_json(self) -> str:
         """The log line, without its line break."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps(asdict(self))
 
 
 class Policy(Protocol):
@@ -121,11 +124,7 @@ class ScoredPolicy:
         rng: random.Random,
     ) -> int:
         """The index of the best, or of a sampled, candidate."""
-        past = tuple(str(action) for action in history)
-        steps = [
-            Step(observation.instruction, past, str(a), observation.text, observation.screenshot)
-            for a in candidates
-        ]
+        steps = candidate_steps(observation, candidates, history)
         totals = score_steps(self._scorer, steps).total.astype(float).tolist()
         self.scored_actions += len(steps)
         if not history:
@@ -233,25 +232,34 @@ class EpisodeLog:
     """A JSON Lines file of episodes that a killed run can go on with.
 
     Each row is written and flushed before the next episode starts; what is there already is not
-    played again. A last line that a kill cut short is dropped.
+    played again. A last row that a kill cut short is dropped; a file that holds anything else is
+    left as it is. While it is open, no other log can write to the file (where the system has file
+    locks).
 
     Args:
         path: The file; made where it is missing. None keeps the episodes in memory only.
 
     Raises:
-        DataError: A line other than the last is no episode.
+        DataError: A line is no episode, or another process writes to the file.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.episodes: list[Episode] = []
         self._file = None
-        if path is not None:
-            keep = 0
-            if path.exists():
-                self.episodes, keep = _read_rows(path)
-            self._file = path.open("ab")
+        if path is None:
+            return
+        self._file = path.open("ab")
+        try:
+            _lock(self._file, path)
+            self.episodes, keep = _read_rows(path)
             self._file.truncate(keep)
+            if keep and not path.read_bytes().endswith(b"\n"):
+                self._file.write(b"\n")
+                self._file.flush()
+        except BaseException:
+            self._file.close()
+            raise
 
     @staticmethod
     def read_only(path: Path) -> list[Episode]:
@@ -276,18 +284,40 @@ class EpisodeLog:
             self._file.close()
 
 
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Takes the file for this process until it is closed; does nothing where there are no locks."""
+    try:
+        import fcntl  # noqa: PLC0415  # not on every system
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataError("another process is writing to this log", path=path) from error
+
+
 def _read_rows(path: Path) -> tuple[list[Episode], int]:
-    """The whole rows of a log, and how many bytes they take."""
+    """The whole rows of a log, and how many bytes they take; a torn last row is left out."""
     episodes = []
     keep = 0
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        is_last = number == len(lines)
+        if is_last and not line:
+            break
         try:
             episodes.append(_episode(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
+            if is_last and (line.startswith(_ROW_START) or _ROW_START.startswith(line)):
+                break
             raise DataError(f"not an episode: {line[:80]!r}", path=path, line=number) from error
-        keep += len(line) + 1
+        keep += len(line) + (not is_last)
     return episodes, keep
 
 
 def _episode(record: dict[str, Any]) -> Episode:
-    return Episode(**{**record, "actions": tuple(record["actions"])})
+    episode = Episode(**{**record, "actions": tuple(record["actions"])})
+    for name, kind in (("arm", str), ("task", str), ("seed", int), ("success", bool)):
+        if type(getattr(episode, name)) is not kind:
+            raise TypeError(f"{name} is {getattr(episode, name)!r}, expected {kind.__name__}")
+    return episode

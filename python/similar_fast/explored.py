@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from similar_fast.cursor import Path
 from similar_fast.screens import Screen, TakenScreenshot
@@ -78,6 +79,11 @@ class Explored:
         """The visits that ended their episode, in the order in which they were made."""
         return [arrival for arrival in self.arrivals.values() if arrival.is_done]
 
+    def is_closed(self, node_id: int, edge: int) -> bool:
+        """Whether the edge was visited and leads nowhere."""
+        arrival = self.arrivals.get((node_id, edge))
+        return arrival is not None and arrival.is_closed
+
     def scores_along(self, actions: Path) -> tuple[Score, ...]:
         """The score of each action on its own screen."""
         by_path = {node.path: node for node in self.nodes.values()}
@@ -88,7 +94,12 @@ class Explored:
         return tuple(scores)
 
     def report(
-        self, tree: TreeSearch | None, root: Node, chosen: Path
+        self,
+        tree: TreeSearch | None,
+        root: Node,
+        chosen: Path,
+        *,
+        backup: Literal["mean", "max"],
     ) -> tuple[SearchTreeNode, ...]:
         """The whole tree in breadth-first order, edges that were never visited included."""
         seen = root.screen.observation
@@ -106,7 +117,11 @@ class Explored:
                     waiting.append((child, rows[-1].id))
         top = tree.children()
         visits = int(top.visits.sum())
-        value = float(top.visits @ top.values) / visits if visits else 0.0
+        value = 0.0
+        if visits and backup == "max":
+            value = float(top.values[top.visits > 0].max())
+        elif visits:
+            value = float(top.visits @ top.values) / visits
         rows[0] = replace(rows[0], visits=visits, value=value, is_chosen=True)
         return tuple(rows)
 

@@ -10,7 +10,11 @@ __all__ = ["Environment", "Proposer", "Scorer"]
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Anything that scores steps. Higher is better."""
+    """Anything that scores steps. Higher is better.
+
+    A scorer may have an attribute `scale = (low, high)`, the least and the greatest total it gives;
+    a search then normalises its scores by it, and by the scores it has seen otherwise.
+    """
 
     def score(self, steps: Sequence[Step]) -> Scores:
         """The scores of `steps`, in their order: `total` is `[len(steps)]`."""

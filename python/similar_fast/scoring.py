@@ -7,9 +7,11 @@ import numpy as np
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import ScorerError
 from similar_fast.protocols import Scorer
-from similar_fast.types import Scores, Step
+from similar_fast.types import Action, Observation, Scores, Step
 
-__all__ = ["call_scorer", "score_steps"]
+__all__ = ["call_scorer", "candidate_steps", "score_scale", "score_steps"]
+
+MAX_TOTAL = 1e38
 
 
 def score_steps(scorer: Scorer, steps: Sequence[Step]) -> Scores:
@@ -21,13 +23,42 @@ def score_steps(scorer: Scorer, steps: Sequence[Step]) -> Scores:
     if not steps:
         return Scores(np.empty(0, dtype=np.float32))
     scores = call_scorer(scorer, steps)
-    bad = np.flatnonzero(~np.isfinite(scores.total))
+    bad = np.flatnonzero(~(np.abs(scores.total) <= MAX_TOTAL))
     if len(bad):
         raise ScorerError(
-            f"the scorer returned {len(bad)} totals that are not finite, "
-            f"the first is {scores.total[bad[0]]} for step {bad[0]}"
+            f"the scorer returned {len(bad)} totals that are not finite and at most {MAX_TOTAL:g} "
+            f"in magnitude, the first is {scores.total[bad[0]]} for step {bad[0]}"
         )
     return scores
+
+
+def candidate_steps(
+    observation: Observation, actions: Sequence[Action], history: Sequence[Action]
+) -> list[Step]:
+    """One step for each candidate of a screen; all share its instruction, text and picture."""
+    past = tuple(str(action) for action in history)
+    return [
+        Step(observation.instruction, past, str(action), observation.text, observation.screenshot)
+        for action in actions
+    ]
+
+
+def score_scale(scorer: Scorer) -> tuple[float, float] | None:
+    """The scorer's `scale`, the least and the greatest total it gives; None where it has none.
+
+    Raises:
+        ScorerError: It is no pair of finite numbers, the first below the second.
+    """
+    scale = getattr(scorer, "scale", None)
+    if scale is None:
+        return None
+    try:
+        low, high = (float(bound) for bound in scale)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not -MAX_TOTAL <= low < high <= MAX_TOTAL:
+        raise ScorerError(f"the scorer's scale is {scale!r}, expected (low, high) with low < high")
+    return low, high
 
 
 def call_scorer(scorer: Scorer, steps: Sequence[Step]) -> Scores:
@@ -48,7 +79,7 @@ def call_scorer(scorer: Scorer, steps: Sequence[Step]) -> Scores:
         column = getattr(scores, name)
         if column is None and name != "total":
             continue
-        found = getattr(column, "shape", type(column).__name__)
+        found = column.shape if isinstance(column, np.ndarray) else type(column).__name__
         if found != shape:
             raise ScorerError(f"the scorer's {name} is {found}, expected {shape}")
         if not np.issubdtype(column.dtype, np.floating):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.scoring import score_steps
-from similar_fast.types import Action, Observation, Scores, Step
+from similar_fast.scoring import candidate_steps, score_steps
+from similar_fast.types import Action, Observation, Scores
 
 __all__ = ["Screen", "ScreenReader", "TakenScreenshot", "priors_from_scores", "with_picture"]
 
@@ -23,11 +23,18 @@ class Screen:
         observation: What is seen.
         actions: The candidates; empty where the episode is over or nothing can be done.
         scores: The scores of `actions`, `[len(actions)]`.
+        places: Each action's place among the candidates as they were proposed.
     """
 
     observation: Observation
     actions: tuple[Action, ...]
     scores: Scores
+    places: tuple[int, ...]
+
+    def best_first(self) -> list[int]:
+        """The indices of `actions`, best score first; ties as they were proposed."""
+        total = self.scores.total
+        return sorted(range(len(total)), key=lambda i: (-total[i], self.places[i]))
 
     @property
     def best(self) -> float:
@@ -49,6 +56,7 @@ class TakenScreenshot:
 class _Unscored:
     observation: Observation
     actions: tuple[Action, ...]
+    places: tuple[int, ...]
     history: tuple[Action, ...]
 
 
@@ -95,14 +103,21 @@ class ScreenReader:
         digest = observation.digest
         if digest in self._screens or digest in self._unscored:
             return
-        actions = () if is_done else self._propose(observation, history)
-        self._unscored[digest] = _Unscored(observation, actions, tuple(history))
+        proposed = () if is_done else self._propose(observation, history)
+        places = list(range(len(proposed)))
+        random.Random(f"{self._seed}:{digest}").shuffle(places)  # noqa: S311  # order, no secret
+        actions = tuple(proposed[place] for place in places)
+        self._unscored[digest] = _Unscored(observation, actions, tuple(places), tuple(history))
 
     def read(self) -> None:
         """Scores every screen that was looked at and is not scored yet, in one call."""
         waiting = list(self._unscored.values())
         self._unscored.clear()
-        steps = [step for screen in waiting for step in _steps(screen)]
+        steps = [
+            step
+            for screen in waiting
+            for step in candidate_steps(screen.observation, screen.actions, screen.history)
+        ]
         scores = score_steps(self._scorer, steps)
         if steps:
             self.scorer_calls += 1
@@ -113,7 +128,7 @@ class ScreenReader:
         for screen in waiting:
             end = start + len(screen.actions)
             self._screens[screen.observation.digest] = Screen(
-                screen.observation, screen.actions, scores.rows(start, end)
+                screen.observation, screen.actions, scores.rows(start, end), screen.places
             )
             start = end
 
@@ -125,9 +140,7 @@ class ScreenReader:
             proposed = self._env.candidates()
         else:
             proposed = self._proposer.propose(observation, history)
-        actions = list(dict.fromkeys(proposed))
-        random.Random(f"{self._seed}:{observation.digest}").shuffle(actions)  # noqa: S311  # order, no secret
-        return tuple(actions)
+        return tuple(dict.fromkeys(proposed))
 
 
 def with_picture(observation: Observation) -> Observation:
@@ -150,12 +163,3 @@ def priors_from_scores(scores: NDArray[np.float32], *, temperature: float) -> ND
     z = (scores.astype(np.float64) - scores.max()) / (spread * temperature)
     weights = np.exp(z)
     return np.asarray(weights / weights.sum())
-
-
-def _steps(screen: _Unscored) -> list[Step]:
-    seen = screen.observation
-    history = tuple(str(action) for action in screen.history)
-    return [
-        Step(seen.instruction, history, str(action), seen.text, seen.screenshot)
-        for action in screen.actions
-    ]

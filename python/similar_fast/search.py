@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.scoring import score_steps
+from similar_fast.scoring import candidate_steps, score_steps
 from similar_fast.search_run import CancelledRunError, Run, RunSettings, SearchProgress
-from similar_fast.types import Action, Observation, Score, SearchResult, Step
+from similar_fast.types import Action, Observation, Score, SearchResult
 
 __all__ = ["CancelledRunError", "Ranked", "Search", "SearchProgress"]
 
@@ -57,15 +57,16 @@ class Search:
         backup_value: What a simulation sends up: the `edge`'s own score, the best score at the new
             `screen`, or the mean of the two (`mix`).
         prior_temperature: Priors are softmax(z / temperature) of the scores' z-scores on a screen.
-        greedy_first: Walks the guarded greedy path before anything else, so that the search knows
-            what it has to beat.
-        greedy_margin: How much better than the greedy ending, in units of the tree's value range,
-            another ending must be to be committed instead; 0 for any.
+        greedy_first: Walks a greedy path before anything else: the best candidate of each screen,
+            ties as proposed. Unlike a greedy agent it steps back from what leads nowhere, which
+            costs replays.
+        greedy_margin: How much better than the greedy ending another ending must be to be
+            committed instead, as a share of the range of all scores seen; 0 for any.
         ending_value: What an explored path that ended its episode is worth: the score of its
             `last` action, or the `mean` of its actions' scores.
         commit: `ending` commits the explored ending of the greatest value; `visits` the most
-            visited path where it ends the episode. Both fall back to the most visited path where
-            no ending was reached.
+            visited path where it ends the episode, else as `ending`. Where no ending was reached
+            both commit the most visited path.
         screenshots: Takes a picture of each screen, for the scorer and for the report.
 
     Example:
@@ -195,20 +196,7 @@ class Search:
             if self._proposer is None:
                 raise ValueError("rank needs candidates, or a Search made with a proposer")
             candidates = self._proposer.propose(observation, history)
-        past = tuple(str(action) for action in history)
-        scores = score_steps(
-            self._scorer,
-            [
-                Step(
-                    observation.instruction,
-                    past,
-                    str(action),
-                    observation.text,
-                    observation.screenshot,
-                )
-                for action in candidates
-            ],
-        )
+        scores = score_steps(self._scorer, candidate_steps(observation, candidates, history))
         ranked = [Ranked(action, scores[i]) for i, action in enumerate(candidates)]
         return tuple(sorted(ranked, key=lambda entry: -entry.score.total))
 

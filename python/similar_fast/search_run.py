@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from similar_fast.cursor import BudgetSpentError, Cursor, DivergedError, Path
 from similar_fast.explored import Arrival, Explored, Node
 from similar_fast.protocols import Environment, Proposer, Scorer
+from similar_fast.scoring import score_scale
 from similar_fast.screens import Screen, ScreenReader, priors_from_scores, with_picture
 from similar_fast.tree_search import TreeSearch
 from similar_fast.types import Observation, SearchResult
 
 __all__ = ["CancelledRunError", "Run", "RunSettings", "SearchProgress"]
+
+
+MAX_DEPTH = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,18 @@ class RunSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.budget is not None and self.budget < 0:
             raise ValueError(f"budget must not be negative, got {self.budget}")
-        if not self.prior_temperature > 0:
-            raise ValueError(f"prior_temperature must be above 0, got {self.prior_temperature}")
+        if self.max_depth >= MAX_DEPTH:
+            raise ValueError(f"max_depth must be below {MAX_DEPTH}, got {self.max_depth}")
+        for name in ("c_puct", "greedy_margin"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if not 0 < self.prior_temperature < inf:
+            raise ValueError(
+                f"prior_temperature must be finite and above 0, got {self.prior_temperature}"
+            )
         for name, accepted in (
+            ("policy", ("puct", "uct")),
+            ("backup", ("mean", "max")),
             ("backup_value", ("edge", "screen", "mix")),
             ("ending_value", ("last", "mean")),
             ("commit", ("ending", "visits")),
@@ -95,7 +109,7 @@ class Run:
         seed: int,
     ) -> None:
         self._settings = settings
-        self._scale: tuple[float, float] | None = getattr(scorer, "scale", None)
+        self._scale = score_scale(scorer)
         self._env = env
         self._task = task
         self._seed = seed
@@ -116,12 +130,13 @@ class Run:
         self._started = time.perf_counter()
         self._relaunches = self._env.relaunches
         self._stop = stop
+        self._tell_progress = progress
         root = self._read_root()
         if root.screen.actions:
             self._tree = self._plant(root)
             if self._settings.greedy_first:
                 self._walk_greedily(self._tree)
-            self._simulate(self._tree, progress)
+            self._simulate(self._tree)
         return self._finish(root)
 
     def _read_root(self) -> Node:
@@ -152,16 +167,16 @@ class Run:
         while (node := self._explored.nodes.get(node_id)) and len(
             node.path
         ) < self._settings.max_depth:
-            order = sorted(
-                range(len(node.screen.actions)), key=lambda i: -node.screen.scores.total[i]
-            )
-            for edge in order:
+            for edge in node.screen.best_first():
+                if tree.num_simulations >= self._settings.num_simulations:
+                    return
                 leaf = int(tree.ask_edge(node_id, edge).ids[0])
                 arrival = self._visit(leaf, node_id, edge)
                 if arrival is None:
                     tree.fail([leaf])
                     return
                 child = self._tell(tree, [arrival])[0]
+                self._report_progress(tree)
                 if arrival.is_done:
                     self._greedy_ending = arrival.path
                     return
@@ -171,15 +186,12 @@ class Run:
             else:
                 return
 
-    def _simulate(
-        self, tree: TreeSearch, progress: Callable[[SearchProgress], None] | None
-    ) -> None:
+    def _simulate(self, tree: TreeSearch) -> None:
         settings = self._settings
         while (left := settings.num_simulations - tree.num_simulations) > 0:
             size = max(1, min(settings.max_batch_size, left, tree.num_simulations // 4))
             is_spent = self._simulate_batch(tree, size)
-            if progress is not None:
-                progress(self._progress(tree))
+            self._report_progress(tree)
             if is_spent:
                 return
 
@@ -222,7 +234,10 @@ class Run:
         return arrival
 
     def _pictured(self, observation: Observation) -> Observation:
-        return with_picture(observation) if self._settings.screenshots else observation
+        """With the picture taken now, or with none: a later call would show another screen."""
+        if self._settings.screenshots:
+            return with_picture(observation)
+        return replace(observation, screenshot=None)
 
     def _tell(self, tree: TreeSearch, arrivals: Sequence[Arrival]) -> list[int]:
         """Scores the screens of `arrivals` in one call, tells the tree; returns the new nodes."""
@@ -285,8 +300,12 @@ class Run:
         while node_id >= 0:
             node = self._explored.nodes[node_id]
             columns = tree.children(node_id)
-            edge = int(np.lexsort((columns.values, columns.visits))[-1])
-            if columns.visits[edge] == 0:
+            visits = [
+                0 if self._explored.is_closed(node_id, edge) else int(count)
+                for edge, count in enumerate(columns.visits)
+            ]
+            edge = int(np.lexsort((columns.values, np.array(visits)))[-1])
+            if visits[edge] == 0:
                 break
             path = (*node.path, node.screen.actions[edge])
             node_id = int(columns.nodes[edge])
@@ -299,8 +318,10 @@ class Run:
             value += self._settings.greedy_margin * (self._reader.highest - self._reader.lowest)
         return value
 
-    def _progress(self, tree: TreeSearch) -> SearchProgress:
-        return SearchProgress(
+    def _report_progress(self, tree: TreeSearch) -> None:
+        if self._tell_progress is None:
+            return
+        now = SearchProgress(
             num_simulations=tree.num_simulations,
             max_simulations=self._settings.num_simulations,
             env_steps=self._cursor.env_steps,
@@ -308,6 +329,7 @@ class Run:
             seconds=time.perf_counter() - self._started,
             best=self._best_path(tree),
         )
+        self._tell_progress(now)
 
     def _finish(self, root: Node) -> SearchResult:
         tree = self._tree
@@ -329,5 +351,5 @@ class Run:
             diverged=self._cursor.diverged,
             relaunches=self._env.relaunches - self._relaunches,
             seconds=time.perf_counter() - self._started,
-            nodes=self._explored.report(tree, root, actions),
+            nodes=self._explored.report(tree, root, actions, backup=self._settings.backup),
         )

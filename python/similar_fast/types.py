@@ -251,11 +251,13 @@ class SearchResult:
             before that run has read it.
         is_done: Whether that run ended the episode.
         num_simulations: Simulations that were completed.
-        env_steps: Steps sent to the environment, replays included, the final run excluded.
+        env_steps: Steps sent to the environment, replays included, the final run excluded. What an
+            environment replays by itself after it died is not counted.
         resets: Resets of the environment, the final run's included.
         scorer_calls: Calls of the scorer.
         scored_actions: Actions that the scorer has scored.
-        diverged: Replays whose screens differed from what was recorded; they were dropped.
+        diverged: Replays whose screens differed from what was seen before: steps to nowhere in the
+            search; the final run goes on.
         relaunches: Times the environment died and was brought back.
         seconds: Wall time of the search, the final run included.
         nodes: The search tree.
