@@ -39,8 +39,8 @@ $(VENV)/.dev: $(VENV)/.built
 build: $(VENV)/.dev $(VENV)/.mini ## the virtual environment with everything the gate needs
 
 .PHONY: chromium
-chromium: ## install Chromium where none is found (Debian, Ubuntu)
-	@if ! command -v chromium chromium-browser google-chrome > /dev/null; then \
+chromium: ## install Chromium where none is found (Debian); SIMILAR_FAST_CHROMIUM names another
+	@if [ -z "$${SIMILAR_FAST_CHROMIUM:-}" ] && ! command -v chromium chromium-browser google-chrome > /dev/null; then \
 	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium > /dev/null; \
 	fi
 
@@ -92,7 +92,7 @@ bench-env: build chromium ## the browser environment beside MiniWoB++'s own
 	$(BIN)/python benches/bench_env.py
 
 .PHONY: audit-env
-audit-env: build chromium ## replay 300 episodes of the 20 tasks and compare every screen
+audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env
 
 .PHONY: clean

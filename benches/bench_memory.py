@@ -4,7 +4,8 @@
 
 Plays lexical-overlap episodes of the 12 train tasks in one `MiniWob`, and reads the proportional
 set size (PSS) of this process and of every process it started. Fails if the last third of the
-readings lies more than `--tolerance` above the middle third, or if a process is left behind.
+readings lies more than `--tolerance` above the middle third, or if a process or a
+temporary folder of the browser is left behind.
 """
 
 import argparse
@@ -65,19 +66,25 @@ def main() -> int:
     folders = set(Path(tempfile.gettempdir()).iterdir())
     readings = read(args.episodes, args.every)
     left = [p.name() for p in psutil.Process().children(recursive=True)]
-    made = {p.name for p in set(Path(tempfile.gettempdir()).iterdir()) - folders}
+    new = set(Path(tempfile.gettempdir()).iterdir()) - folders
+    made = {path.name for path in new if "playwright" in path.name or "chrom" in path.name}
     grown = {
         "process": growth([mine for _, mine, _ in readings]),
         "browser": growth([theirs for _, _, theirs in readings]),
     }
     if args.json:
-        print(json.dumps({"readings": readings, "growth": grown, "left": left}, indent=2))
+        print(
+            json.dumps(
+                {"readings": readings, "growth": grown, "left": left, "folders": sorted(made)},
+                indent=2,
+            )
+        )
     else:
         for number, mine, theirs in readings:
             print(f"episode {number:4d}: process {mine:6.1f} MiB, browser {theirs:6.1f} MiB")
         print(f"growth: process {grown['process']:+.1%}, browser {grown['browser']:+.1%}")
         print(f"left behind: {len(left)} processes, temporary entries {sorted(made) or 'none'}")
-    return int(max(grown.values()) > args.tolerance or bool(left))
+    return int(max(grown.values()) > args.tolerance or bool(left or made))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python benches/table_success.py runs/*.jsonl [--against ARM] [--json]
 
-Every arm is read on the (task, seed) pairs that all arms have, and the number of pairs left out is
-printed. The average is taken over tasks (each task's share of solved seeds weighs the same). The
-interval is a percentile bootstrap (Efron 1979) that resamples seeds within each task; a difference
-is resampled with the same draw for both arms, since they are paired by (task, seed).
+In each group every arm is read on the (task, seed) pairs that all arms with rows there have; what
+is left out for that, whole arms included, is printed. The average is taken over tasks (each task's
+share of solved seeds weighs the same). The interval is a percentile bootstrap (Efron 1979) that
+resamples seeds within each task; a difference is resampled with the same draw for both arms, since
+they are paired by (task, seed).
 """
 
 import argparse
@@ -35,13 +36,20 @@ def read(paths: list[Path]) -> Outcomes:
     return outcomes
 
 
-def common_pairs(outcomes: Outcomes, tasks: tuple[str, ...]) -> dict[str, list[int]]:
+def in_group(outcomes: Outcomes, group: str) -> Outcomes:
+    """The rows of the group's tasks; arms without any are left out."""
+    rows = {
+        arm: {key: row for key, row in found.items() if key[0] in GROUPS[group]}
+        for arm, found in outcomes.items()
+    }
+    return {arm: found for arm, found in rows.items() if found}
+
+
+def common_pairs(outcomes: Outcomes) -> dict[str, list[int]]:
     """The seeds that every arm has played, by task."""
-    shared = set.intersection(*(set(rows) for rows in outcomes.values()))
     seeds: dict[str, list[int]] = defaultdict(list)
-    for task, seed in sorted(shared):
-        if task in tasks:
-            seeds[task].append(seed)
+    for task, seed in sorted(set.intersection(*(set(rows) for rows in outcomes.values()))):
+        seeds[task].append(seed)
     return seeds
 
 
@@ -70,12 +78,13 @@ def interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def table(outcomes: Outcomes, group: str, against: str | None) -> list[dict[str, object]]:
-    seeds = common_pairs(outcomes, GROUPS[group])
+    outcomes = in_group(outcomes, group)
+    seeds = common_pairs(outcomes) if outcomes else {}
     if not seeds:
         return []
     picks = draws(seeds, np.random.default_rng(0))
     pairs = [(task, seed) for task, numbers in seeds.items() for seed in numbers]
-    base = macro(outcomes[against], seeds, picks) if against else None
+    base = macro(outcomes[against], seeds, picks) if against in outcomes else None
     rows: list[dict[str, object]] = []
     for arm, results in outcomes.items():
         mean, replicates = macro(results, seeds, picks)
@@ -83,7 +92,7 @@ def table(outcomes: Outcomes, group: str, against: str | None) -> list[dict[str,
             "group": group,
             "arm": arm,
             "n": len(pairs),
-            "left_out": sum(task in GROUPS[group] for task, _ in results) - len(pairs),
+            "left_out": len(results) - len(pairs),
             "success": mean,
             "interval": interval(replicates),
             "env_steps": float(np.mean([results[pair][1] for pair in pairs])),
@@ -103,6 +112,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     outcomes = read(args.logs)
+    if not outcomes:
+        parser.error("the logs hold no episode")
+    if args.against is not None and args.against not in outcomes:
+        parser.error(f"no arm {args.against!r}; there are {sorted(outcomes)}")
     rows = [row for group in GROUPS for row in table(outcomes, group, args.against)]
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -120,8 +133,14 @@ def main() -> None:
             f"| {row['success']:.1f} [{low:.1f}, {high:.1f}] | {change} "
             f"| {row['env_steps']:.1f} | {row['resets']:.1f} |"
         )
-    if any(row["left_out"] for row in rows):
-        print(f"\nleft out, not played by every arm: {[(r['arm'], r['left_out']) for r in rows]}")
+    for group in GROUPS:
+        shown = {row["arm"]: row["left_out"] for row in rows if row["group"] == group}
+        there = in_group(outcomes, group)
+        left = {a: len(found) if a not in shown else shown[a] for a, found in there.items()}
+        if any(left.values()):
+            print(f"\n{group}: left out because not every arm has them: {left}")
+        if absent := sorted(set(outcomes) - set(there)):
+            print(f"\n{group}: no rows of {absent}")
 
 
 if __name__ == "__main__":

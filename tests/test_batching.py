@@ -1,7 +1,6 @@
 """BatchingScorer: rows, order, limits, room, closing, tasks, memory."""
 
 import asyncio
-import doctest
 import gc
 import signal
 import subprocess
@@ -363,13 +362,6 @@ print("done")
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
-
-
-def test_docstring_examples_run() -> None:
-    outcome = doctest.testmod(batching)
-
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
 
 
 def test_estimate_tokens_counts_all_texts() -> None:

@@ -1,6 +1,5 @@
 """Pairwise accuracy against an oracle in plain numpy, and its laws."""
 
-import doctest
 import math
 from collections.abc import Hashable
 from dataclasses import astuple
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
-from similar_fast import metrics
 from similar_fast.metrics import Accuracy, TieRule, accuracy
 
 TIE_RULES: tuple[TieRule, ...] = ("half", "wrong", "exclude")
@@ -197,10 +195,3 @@ def test_accuracy_of_wrong_arguments_raises_value_error(
 def test_accuracy_of_unhashable_label_raises_type_error() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         accuracy([1], [1], groups=[["a"]])  # type: ignore[list-item]  # the mistake under test
-
-
-def test_docstring_examples_run() -> None:
-    outcome = doctest.testmod(metrics)
-
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

@@ -1,6 +1,5 @@
 """`EmbeddingScorer` on the committed model: what it prefers, and what must not change a score."""
 
-import doctest
 import threading
 import time
 from pathlib import Path
@@ -244,10 +243,3 @@ def test_impossible_provider_is_an_inference_error() -> None:
 def test_argument_out_of_range_is_a_value_error(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected"):
         EmbeddingScorer(**options)  # type: ignore[arg-type]
-
-
-def test_docstring_examples_run() -> None:
-    results = doctest.testmod(reward)
-
-    assert results.attempted > 0
-    assert results.failed == 0
