@@ -203,13 +203,16 @@ def test_timeout_takes_the_steps_out_of_the_queue() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pthread_kill")
-def test_interrupt_takes_the_steps_out_of_the_queue() -> None:
+def test_interrupt_takes_the_steps_out_of_the_queue(request: pytest.FixtureRequest) -> None:
     def interrupt() -> None:
         assert inner.entered.wait(PATIENCE_S)
         until(lambda: scorer.stats.queue_length == 1)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     inner = GatedScorer()
+    # A process that was started in the background may ignore the signal.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     with BatchingScorer(inner, max_wait_s=0) as scorer, ThreadPoolExecutor(2) as pool:
         running = pool.submit(scorer.score, steps(1))
         assert inner.entered.wait(PATIENCE_S)
