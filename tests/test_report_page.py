@@ -284,3 +284,28 @@ def test_page_fits_a_phone_in_both_color_schemes(
     finally:
         browser_page.emulate_media(color_scheme="light")
         browser_page.set_viewport_size({"width": 1280, "height": 900})
+
+
+@pytest.mark.parametrize("has_dims", [True, False])
+def test_numbers_of_a_row_stand_beside_its_action(
+    browser_page: Page, tmp_path: Path, *, has_dims: bool
+) -> None:
+    nodes = [
+        node
+        if node.score is None
+        else replace(node, score=Score(node.score.total, DIMS if has_dims else None))
+        for node in small_tree()
+    ]
+
+    open_report(browser_page, tmp_path, make_result(nodes))
+
+    row = browser_page.locator(".row[data-node='1']")
+    action, score = row.locator(".edge"), row.locator(".cell").last
+    action_box, score_box = action.bounding_box(), score.bounding_box()
+    assert action_box is not None
+    assert score_box is not None
+    assert score_box["x"] > action_box["x"] + 100
+    assert (
+        abs(score_box["y"] + score_box["height"] / 2 - action_box["y"] - action_box["height"] / 2)
+        < 12
+    )

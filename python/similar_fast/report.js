@@ -318,7 +318,8 @@ function start() {
   showCost();
   showActions();
   const columns = ["Step", "Visits", "Value", "Prior", "Score", ...(hasDims ? data.dimensions.map((d) => d.symbol) : [])];
-  tree.style.setProperty("--dims", hasDims ? data.dimensions.length : 0);
+  tree.style.setProperty("--dims", data.dimensions.length);
+  tree.classList.toggle("plain", !hasDims);
   columns.forEach((name, i) => {
     const cell = make("span", { textContent: name, className: i > 4 ? "dim" : "", title: i > 4 ? data.dimensions[i - 5].name : "" });
     cell.setAttribute("role", "columnheader");
