@@ -1,7 +1,9 @@
 import argparse
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,7 @@ def test_search_on_recordings_writes_a_log_and_resumes_it(
     row = json.loads(first)
     assert row["env_steps"] <= 40
     assert "lexical" in row["arm"]
+    assert "env=recorded" in row["arm"]
 
 
 @pytest.mark.parametrize("arm", ["random", "heuristic", "greedy"])
@@ -109,7 +112,8 @@ def test_search_plays_every_arm(arm: str, capsys: pytest.CaptureFixture[str]) ->
     code, text, _ = run(
         capsys,
         *("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)),
-        *("--arm", arm, "--scorer", "lexical", "--max-steps", "3", "--json"),
+        *("--arm", arm, "--max-steps", "3", "--json"),
+        *(("--scorer", "lexical") if arm == "greedy" else ()),
     )
 
     assert code == 0
@@ -128,7 +132,8 @@ def test_search_writes_a_report_a_search(
     )
 
     assert code == 0
-    assert (tmp_path / "reports" / f"{task}-{seed}.html").stat().st_size > 1000
+    (report,) = (tmp_path / "reports").glob(f"search*/{task}-{seed}.html")
+    assert report.stat().st_size > 1000
 
 
 def test_search_in_several_workers_plays_every_episode_once(
@@ -200,7 +205,88 @@ def test_report_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) 
     code, _, err = run(capsys, "search", "--arm", "random", "--report", "r")
 
     assert code == 3
-    assert "--arm search" in err
+    assert "--report has no effect with --arm random" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--arm", "greedy", "--budget", "1"),
+        ("--arm", "heuristic", "--scorer", "random"),
+        ("--arm", "search", "--temperature", "0.5"),
+        ("--arm", "greedy", "--scorer", "lexical", "--model", "x"),
+        ("--arm", "random", "--no-guard"),
+        ("--recordings", "x"),
+        ("--workers", "0"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "search", *argv)
+
+    assert code == 3
+    assert err.startswith("error: ValueError: --")
+
+
+def test_arms_that_play_differently_have_different_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, seed = first_recording()
+    out = tmp_path / "log.jsonl"
+    base = ("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed))
+
+    for extra in (("--max-steps", "2"), ("--max-steps", "3"), ("--seed", "1")):
+        run(capsys, *base, "--arm", "random", "--out", str(out), *extra)
+
+    arms = [json.loads(line)["arm"] for line in out.read_text().splitlines()]
+    assert len(set(arms)) == 3
+
+
+def test_a_folder_as_a_log_is_one_line_and_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(
+        capsys, "search", "--env", "recorded", "--arm", "random", "--out", str(tmp_path)
+    )
+
+    assert code == 3
+    assert err.count("\n") == 1
+
+
+def test_demo_with_a_missing_report_folder_says_so_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "demo", "--report", str(tmp_path / "none" / "demo.html"))
+
+    assert code == 3
+    assert out == ""
+    assert "missing" in err
+
+
+def test_an_interrupt_stops_the_searches_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    out = tmp_path / "log.jsonl"
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from similar_fast.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    argv = ["search", "--env", "recorded", "--scorer", "lexical", "--workers", "2"]
+    argv += ["--num-simulations", "1000000", "--out", str(out)]
+    playing = subprocess.Popen([sys.executable, "-c", code, *argv], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not out.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)  # until it searches; an earlier interrupt must end it as well
+        playing.send_signal(signal.SIGINT)
+        _, err = playing.communicate(timeout=30)
+    finally:
+        playing.kill()
+
+    assert playing.returncode == 130
+    assert b"interrupted; what was finished is kept" in err
 
 
 def test_demo_solves_recorded_tasks_and_writes_its_report(

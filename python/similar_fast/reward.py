@@ -19,7 +19,7 @@ from similar_fast.types import Scores, Step
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["EmbeddingScorer", "TextEncoder"]
+__all__ = ["EmbeddingScorer", "TextEncoder", "default_model"]
 
 _SPECIAL_TOKENS = 2  # [CLS] before a text and [SEP] after it
 _REPEAT_POWER = 8  # see `EmbeddingScorer`
@@ -95,7 +95,7 @@ class EmbeddingScorer:
         self.history_weight = history_weight
         self.query_history = query_history
         self._encoder = TextEncoder(
-            _mini_folder() if model is None else model,
+            default_model() if model is None else model,
             max_batch_size=max_batch_size,
             max_batch_tokens=max_batch_tokens,
             providers=providers,
@@ -296,7 +296,12 @@ class TextEncoder:
         return embedding
 
 
-def _mini_folder() -> Path:
+def default_model() -> Path:
+    """The folder of the model in the installed package `similar_fast_mini`.
+
+    Raises:
+        ModelError: The package is not installed.
+    """
     try:
         folder = importlib.resources.files("similar_fast_mini") / "model"
     except ModuleNotFoundError as err:

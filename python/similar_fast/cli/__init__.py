@@ -28,13 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Output(is_json=args.json)
     try:
         return int(args.run(args, output))
-    except (SimilarFastError, FileNotFoundError, ImportError, ValueError) as error:
+    except (SimilarFastError, OSError, ImportError, ValueError) as error:
         if args.traceback:
             raise
         output.error(error)
         return 3
     except KeyboardInterrupt:
-        output.note("interrupted; what was finished is kept")
+        is_logged = getattr(args, "out", None) is not None
+        output.note("interrupted" + ("; what was finished is kept" if is_logged else ""))
         return 130
 
 

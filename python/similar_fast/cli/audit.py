@@ -38,6 +38,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, MiniWob
     from similar_fast.envs.replay import audit
 
+    if args.max_steps < 1:
+        raise ValueError(f"--max-steps must be at least 1, got {args.max_steps}")
     tasks = [*TRAIN_TASKS, *HELD_OUT_TASKS] if args.tasks == ["all"] else args.tasks
     played = 3 * len(tasks) * len(args.seeds)  # recorded, replayed, replayed in a fresh browser
     with (

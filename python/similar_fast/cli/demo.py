@@ -26,7 +26,8 @@ def add_parser(
         parents=[shared],
         help="watch a search solve web tasks (recorded ones; no browser needed)",
         description="Runs a tree search, guided by an ONNX model, on MiniWoB++ tasks that were "
-        "recorded from a real browser, and writes the largest search tree as one HTML file.",
+        "recorded from a real browser, and writes the largest tree of a solved task as one "
+        "HTML file.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.set_defaults(run=run)
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.reward import EmbeddingScorer
     from similar_fast.search import Search, SearchProgress
 
+    if not args.report.parent.is_dir():
+        raise FileNotFoundError(f"the folder of --report is missing: {args.report.parent}")
     search = Search(
         EmbeddingScorer(),
         num_simulations=args.num_simulations,

@@ -67,7 +67,9 @@ class Output:
     def document(self, document: Any) -> None:  # noqa: ANN401  # whatever JSON can hold
         """The command's whole answer for programs."""
         if self.is_json:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.write(
+                json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+            )
 
     def note(self, line: str) -> None:
         """A line beside the answer, on stderr."""

@@ -2,17 +2,16 @@
 
 import argparse
 import contextlib
-import queue
+import re
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
+from similar_fast.cli.playing import Failure, Play, Played, play_all
 from similar_fast.errors import EnvError
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _SCORERS = ("embedding", "lexical", "constant", "random")
-
-Play = Callable[["Environment", str, int], "Episode"]
 
 
 def add_parser(
@@ -40,7 +37,6 @@ def add_parser(
         "and a second run over the same file plays only what is missing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.set_defaults(run=run)
     where = parser.add_argument_group("where")
     where.add_argument("--env", choices=("miniwob", "recorded"), default="miniwob")
     where.add_argument(
@@ -81,6 +77,7 @@ def add_parser(
     out.add_argument("--out", type=Path, metavar="FILE", help="JSON Lines log to go on with")
     out.add_argument("--name", help="the arm's name in the log (default: made of its settings)")
     out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
+    parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
 
 
 def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
@@ -105,69 +102,137 @@ def run(args: argparse.Namespace, output: Output) -> int:
     _check(args)
     arm = args.name or _arm_name(args)
     pairs = _pairs(args)
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     log = EpisodeLog(args.out)
+    failures: list[Failure] = []
     try:
         left = log.missing(arm, pairs)
         if len(left) < len(pairs):
             done = len(pairs) - len(left)
             output.note(f"{done} episodes of {arm} are there already; {len(left)} are left")
-        failures = 0
         with output.progress(len(left), arm) as bar:
-            for played in _play_all(args, _player(args, arm, bar), left):
-                if isinstance(played, _Failure):
-                    failures += 1
+
+            def keep(played: Played | Failure) -> None:
+                if isinstance(played, Failure):
+                    failures.append(played)
                     output.note(f"{played.task} seed {played.seed}: {played.error}")
                     bar.advance()
-                    continue
-                log.append(played)
-                solved = "solved" if played.success else "not solved"
-                bar.advance(f"{played.task} seed {played.seed}: {solved}")
+                    return
+                episode = played.episode
+                log.append(episode)
+                _write_report(args, arm, played)
+                solved = "solved" if episode.success else "not solved"
+                bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
+
+            if left:
+                with _environments(args, min(args.workers, len(left))) as envs:
+                    play_all(_player(args, arm, bar), left, envs, keep)
         wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
-        _print_summary(output, arm, list(dict.fromkeys(task for task, _ in pairs)), rows)
+        tasks = list(dict.fromkeys(task for task, _ in pairs))
+        _print_summary(output, arm, tasks, rows, failures)
     finally:
         log.close()
     if failures:
-        output.note(f"{failures} episodes failed and are not in the log; run again to retry them")
+        output.note(
+            f"{len(failures)} episodes failed and are not in the log; run again to retry them"
+        )
     return 1 if failures else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An episode that its environment did not bring to an end."""
+def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
+    """One file a search, in a folder of the arm; the episode is in the log already."""
+    if args.report is None or played.result is None:
+        return
+    from similar_fast.report import write_report
 
-    task: str
-    seed: int
-    error: EnvError
+    folder = args.report / re.sub(r"[^\w.=-]+", "_", arm).strip("_")[:120]
+    folder.mkdir(parents=True, exist_ok=True)
+    episode = played.episode
+    write_report(played.result, folder / f"{episode.task}-{episode.seed}.html")
+
+
+_SEARCH_OPTIONS = [
+    "budget",
+    "num_simulations",
+    "max_batch_size",
+    "policy",
+    "c_puct",
+    "backup",
+    "backup_value",
+    "prior_temperature",
+    "greedy_margin",
+    "ending_value",
+    "commit",
+    "screenshots",
+    "report",
+]
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("workers", "max_steps"):
+    """Refuses numbers that make no sense, and options that this arm would not look at.
+
+    Raises:
+        ValueError: With the option's name.
+    """
+    for name in ("workers", "max_steps", "num_simulations", "max_batch_size"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+    for name in _ignored_options(args):
+        if getattr(args, name) != args.defaults[name]:
+            option = "no-guard" if name == "guard" else name.replace("_", "-")
+            raise ValueError(
+                f"--{option} has no effect with --arm {args.arm}, --scorer {args.scorer} and "
+                f"--env {args.env}"
+            )
     if args.report is not None:
-        if args.arm != "search":
-            raise ValueError("--report needs --arm search; the other arms build no tree")
         args.report.mkdir(parents=True, exist_ok=True)
 
 
+def _ignored_options(args: argparse.Namespace) -> list[str]:
+    """What the chosen arm, scorer and environment do not look at."""
+    ignored = []
+    if args.arm != "search":
+        ignored += _SEARCH_OPTIONS
+    if args.arm in ("search", "random"):
+        ignored += ["temperature", "guard"]
+    if args.arm in ("heuristic", "random"):
+        ignored += ["scorer"]
+    if args.arm in ("heuristic", "random") or args.scorer != "embedding":
+        ignored += ["model"]
+    if args.env != "recorded":
+        ignored += ["recordings"]
+    return ignored
+
+
 def _arm_name(args: argparse.Namespace) -> str:
-    """The arm and every setting that changes what it does."""
+    """The arm and every setting that changes what is played."""
+    place = args.env
+    if args.recordings is not None:
+        place += f":{args.recordings.name}"
+    common = f"env={place},max_steps={args.max_steps},seed={args.seed}"
     if args.arm == "random":
-        return f"random(seed={args.seed})"
+        return f"random({common})"
     scorer = "lexical" if args.arm == "heuristic" else args.scorer
-    if args.model is not None:
-        scorer += f":{args.model.name}"
+    if scorer == "embedding":
+        scorer += f":{_model_digest(args)}"
     if args.arm == "search":
-        names = (
-            "budget num_simulations max_batch_size policy c_puct backup backup_value "
-            "prior_temperature greedy_margin ending_value commit max_steps seed"
-        )
-        settings = ",".join(f"{name}={getattr(args, name)}" for name in names.split())
-        return f"search({scorer},{settings})"
+        names = _SEARCH_OPTIONS[: _SEARCH_OPTIONS.index("screenshots")]
+        settings = ",".join(f"{name}={getattr(args, name)}" for name in names)
+        return f"search({scorer},{settings},{common})"
     pick = f"temperature={args.temperature:g}" if args.temperature else "argmax"
     guard = "guard" if args.guard else "no-guard"
-    return f"{args.arm}({scorer},{pick},{guard},max_steps={args.max_steps},seed={args.seed})"
+    return f"{args.arm}({scorer},{pick},{guard},{common})"
+
+
+def _model_digest(args: argparse.Namespace) -> str:
+    """The first characters of the SHA-256 of the model that will be loaded."""
+    from similar_fast.manifest import read_manifest
+    from similar_fast.reward import default_model
+
+    manifest = read_manifest(args.model or default_model(), verify=False)
+    return next(file.sha256 for file in manifest.files if file.name == "model.onnx")[:8]
 
 
 def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
@@ -218,20 +283,22 @@ def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
         return _searcher(args, arm, bar)
     scorer = None if args.arm == "random" else _scorer(args)
 
-    def play_one(env: "Environment", task: str, seed: int) -> "Episode":
+    def play_one(env: "Environment", task: str, seed: int, _: threading.Event) -> Played:
         policy: Policy = (
             RandomPolicy()
             if scorer is None
             else ScoredPolicy(scorer, temperature=args.temperature, guard=args.guard)
         )
-        return play(
-            env,
-            policy,
-            arm=arm,
-            task=task,
-            seed=seed,
-            max_steps=args.max_steps,
-            policy_seed=args.seed,
+        return Played(
+            play(
+                env,
+                policy,
+                arm=arm,
+                task=task,
+                seed=seed,
+                max_steps=args.max_steps,
+                policy_seed=args.seed,
+            )
         )
 
     return play_one
@@ -239,7 +306,6 @@ def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
 
 def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
     from similar_fast.episodes import run_search
-    from similar_fast.report import write_report
     from similar_fast.search import Search, SearchProgress
 
     search = Search(
@@ -260,55 +326,15 @@ def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
         screenshots=args.screenshots,
     )
 
-    def search_one(env: "Environment", task: str, seed: int) -> "Episode":
+    def search_one(env: "Environment", task: str, seed: int, stop: threading.Event) -> Played:
         def say(now: SearchProgress) -> None:
             bar.say(f"{task} seed {seed}: {now.num_simulations} sims, {now.env_steps} steps")
 
-        episode, result = run_search(env, search, arm=arm, task=task, seed=seed, progress=say)
-        if args.report is not None:
-            write_report(result, args.report / f"{task}-{seed}.html")
-        return episode
+        return Played(
+            *run_search(env, search, arm=arm, task=task, seed=seed, progress=say, stop=stop)
+        )
 
     return search_one
-
-
-def _play_all(
-    args: argparse.Namespace, play: Play, left: list[tuple[str, int]]
-) -> "Iterator[Episode | _Failure]":
-    """The episodes as they are finished, from `--workers` threads with an environment each."""
-    if not left:
-        return
-    finished: queue.SimpleQueue[Episode | _Failure | None] = queue.SimpleQueue()
-    todo: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
-    for pair in left:
-        todo.put(pair)
-    stop = threading.Event()
-
-    def work(env: "Environment") -> None:
-        try:
-            while not stop.is_set():
-                try:
-                    task, seed = todo.get_nowait()
-                except queue.Empty:
-                    return
-                try:
-                    finished.put(play(env, task, seed))
-                except EnvError as error:
-                    finished.put(_Failure(task, seed, error))
-        finally:
-            finished.put(None)
-
-    workers = min(args.workers, len(left))
-    with _environments(args, workers) as envs, ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work, env) for env in envs]
-        try:
-            for _ in range(workers):
-                while (episode := finished.get()) is not None:
-                    yield episode
-        finally:
-            stop.set()
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
 
 
 @contextlib.contextmanager
@@ -324,13 +350,16 @@ def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Enviro
         yield [stack.enter_context(MiniWob(browser=browser)) for _ in range(count)]
 
 
-def _print_summary(output: Output, arm: str, tasks: list[str], rows: list["Episode"]) -> None:
+def _print_summary(
+    output: Output, arm: str, tasks: list[str], rows: list["Episode"], failures: list[Failure]
+) -> None:
     def share(found: list["Episode"]) -> float:
-        return 100.0 * sum(e.success for e in found) / len(found) if found else float("nan")
+        return 100.0 * sum(e.success for e in found) / len(found)
 
-    by_task = {task: [e for e in rows if e.task == task] for task in tasks}
+    played = {e.task for e in rows}
+    by_task = {task: [e for e in rows if e.task == task] for task in tasks if task in played}
     shares = {task: share(found) for task, found in by_task.items()}
-    macro = sum(shares.values()) / len(shares)
+    macro = sum(shares.values()) / len(shares) if shares else None
     output.table(
         arm,
         ("task", "n", "success %", "env steps", "resets", "actions"),
@@ -346,8 +375,9 @@ def _print_summary(output: Output, arm: str, tasks: list[str], rows: list["Episo
             for task, found in by_task.items()
         ],
     )
+    mean = "-" if macro is None else f"{macro:.1f}"
     output.text(
-        f"success {macro:.1f} % (mean of {len(tasks)} tasks, {len(rows)} episodes), "
+        f"success {mean} % (mean of {len(by_task)} tasks, {len(rows)} episodes), "
         f"{sum(e.diverged for e in rows)} diverged replays, "
         f"{sum(e.relaunches for e in rows)} relaunches"
     )
@@ -359,6 +389,7 @@ def _print_summary(output: Output, arm: str, tasks: list[str], rows: list["Episo
                 task: {"n": len(found), "success_percent": shares[task]}
                 for task, found in by_task.items()
             },
+            "failed": [{"task": f.task, "seed": f.seed, "error": str(f.error)} for f in failures],
             "env_steps": sum(e.env_steps for e in rows),
             "resets": sum(e.resets for e in rows),
             "diverged": sum(e.diverged for e in rows),
