@@ -2,7 +2,16 @@
 
 import argparse
 
-__all__ = ["add_miniwob_arguments", "seeds", "words"]
+__all__ = ["HelpFormatter", "add_miniwob_arguments", "seeds", "words"]
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells a default where it says something: a number, a word, a path."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or isinstance(action.default, bool | list):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def seeds(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict
 
-from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
+from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Output
 
 __all__ = ["add_parser", "run"]
@@ -21,13 +21,23 @@ def add_parser(
         description="Plays a random episode for each task and seed, then plays it again, once on "
         "the same page and once in a fresh browser, and compares every screen and outcome. "
         "Exit code 1 if any replay diverged.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--tasks", type=words, default=["all"], metavar="NAMES", help="`all`: the 20 of the tables"
+        "--tasks",
+        type=words,
+        default=["all"],
+        metavar="NAMES",
+        help="comma list (default: all, the 20 of the tables)",
     )
-    parser.add_argument("--seeds", type=seeds, default=list(range(2000, 2008)), metavar="A-B")
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        default=list(range(2000, 2008)),
+        metavar="A-B",
+        help="task seeds (default: 2000-2007)",
+    )
     parser.add_argument("--max-steps", type=int, default=8, help="actions in one episode")
     parser.add_argument("--seed", type=int, default=0, help="seeds the random actions")
     add_miniwob_arguments(parser)

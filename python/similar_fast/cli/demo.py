@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from similar_fast.cli.arguments import add_miniwob_arguments
+from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments
 from similar_fast.cli.output import Output
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add_parser(
         description="Runs a tree search, guided by an ONNX model, on MiniWoB++ tasks that were "
         "recorded from a real browser, and writes the largest tree of a solved task as one "
         "HTML file.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("--seed", type=int, default=0, help="seed of the search")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
+from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Output
 
 __all__ = ["add_parser", "run"]
@@ -20,14 +20,18 @@ def add_parser(
         help="record tasks, closed over every candidate, for `--env recorded`",
         description="Walks every candidate of every screen down to --depth in a live browser and "
         "writes one file a (task, seed). A file that is there already is kept.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--tasks", type=words, required=True, metavar="NAMES")
-    parser.add_argument("--seeds", type=seeds, default=[2000], metavar="A-B")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--tasks", type=words, required=True, metavar="NAMES", help="comma list of MiniWoB++ tasks"
+    )
+    parser.add_argument(
+        "--seeds", type=seeds, default=[2000], metavar="A-B", help="task seeds (default: 2000)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.add_argument("--depth", type=int, default=4, help="actions deep")
-    parser.add_argument("--max-states", type=int, default=2000, help="give up beyond this many")
+    parser.add_argument("--max-states", type=int, default=1000, help="give up beyond this many")
     parser.add_argument(
         "--verify", type=int, default=20, metavar="N", help="random paths replayed to check a file"
     )

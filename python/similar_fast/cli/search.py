@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from similar_fast.cli.arguments import add_miniwob_arguments, seeds, words
+from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 from similar_fast.cli.playing import Failure, Play, Played, play_all
 from similar_fast.errors import EnvError
@@ -35,7 +35,7 @@ def add_parser(
         help="play tasks with a search, or with a policy to compare it with",
         description="Plays TASKS x SEEDS with one arm. With --out, each episode is one JSON line, "
         "and a second run over the same file plays only what is missing.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     where = parser.add_argument_group("where")
     where.add_argument("--env", choices=("miniwob", "recorded"), default="miniwob")
