@@ -31,6 +31,7 @@ Provider = str | tuple[str, Mapping[str, Any]]
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
+_NVIDIA = (_CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 _QUIET = 4
 _WARNING = 2
 
@@ -156,13 +157,13 @@ def onnxruntime_distributions() -> tuple[tuple[str, str], ...]:
 def available_providers() -> tuple[str, ...]:
     """The providers of the installed build that can run here, onnxruntime's first choice first.
 
-    CUDA is left out where the machine has no such device; others are as the build names them.
+    CUDA and TensorRT are left out where the machine has no such device; others are as the build names them.
 
     Raises:
         InferenceError: As `open_session`.
     """
     names = _import_onnxruntime().get_available_providers()
-    return tuple(name for name in names if name != _CUDA or has_cuda_device())
+    return tuple(name for name in names if name not in _NVIDIA or has_cuda_device())
 
 
 @cache

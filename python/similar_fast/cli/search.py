@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -147,7 +148,8 @@ def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
         return
     from similar_fast.report import write_report
 
-    folder = args.report / re.sub(r"[^\w.=-]+", "_", arm).strip("_")[:120]
+    words = re.sub(r"[^\w.=-]+", "_", arm)[:60]
+    folder = args.report / f"{words}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     episode = played.episode
     write_report(played.result, folder / f"{episode.task}-{episode.seed}.html")
