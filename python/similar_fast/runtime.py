@@ -157,7 +157,8 @@ def onnxruntime_distributions() -> tuple[tuple[str, str], ...]:
 def available_providers() -> tuple[str, ...]:
     """The providers of the installed build that can run here, onnxruntime's first choice first.
 
-    CUDA and TensorRT are left out where the machine has no such device; others are as the build names them.
+    CUDA and TensorRT are left out where the machine has no such device; others are as the build
+    names them.
 
     Raises:
         InferenceError: As `open_session`.
