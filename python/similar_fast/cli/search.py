@@ -39,7 +39,9 @@ def add_parser(
         formatter_class=HelpFormatter,
     )
     where = parser.add_argument_group("where")
-    where.add_argument("--env", choices=("miniwob", "recorded"), default="miniwob")
+    where.add_argument(
+        "--env", choices=("miniwob", "recorded"), default="miniwob", help="live browser, or files"
+    )
     where.add_argument(
         "--tasks",
         type=words,
@@ -59,8 +61,13 @@ def add_parser(
     where.add_argument("--workers", type=int, default=1, help="pages that are played at once")
     add_miniwob_arguments(where)
     who = parser.add_argument_group("who")
-    who.add_argument("--arm", choices=("random", "heuristic", "greedy", "search"), default="search")
-    who.add_argument("--scorer", choices=_SCORERS, default="embedding")
+    who.add_argument(
+        "--arm",
+        choices=("random", "heuristic", "greedy", "search"),
+        default="search",
+        help="who plays",
+    )
+    who.add_argument("--scorer", choices=_SCORERS, default="embedding", help="of greedy and search")
     who.add_argument("--model", type=Path, metavar="DIR", help="model folder for the scorer")
     who.add_argument("--seed", type=int, default=0, help="seeds the arm's own draws")
     who.add_argument("--max-steps", type=int, default=8, help="actions in one episode")
@@ -85,14 +92,40 @@ def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--budget", type=int, metavar="STEPS", help="environment steps at most")
     group.add_argument("--num-simulations", type=int, default=256, help="simulations at most")
     group.add_argument("--max-batch-size", type=int, default=16, help="screens scored together")
-    group.add_argument("--policy", choices=("puct", "uct"), default="puct")
+    group.add_argument(
+        "--policy", choices=("puct", "uct"), default="puct", help="how edges are selected"
+    )
     group.add_argument("--c-puct", type=float, default=1.0, help="weight of exploration")
-    group.add_argument("--backup", choices=("mean", "max"), default="mean")
-    group.add_argument("--backup-value", choices=("edge", "screen", "mix"), default="mix")
-    group.add_argument("--prior-temperature", type=float, default=1.0)
-    group.add_argument("--greedy-margin", type=float, default=0.1)
-    group.add_argument("--ending-value", choices=("last", "mean"), default="mean")
-    group.add_argument("--commit", choices=("ending", "visits"), default="ending")
+    group.add_argument(
+        "--backup", choices=("mean", "max"), default="mean", help="what an edge keeps of its values"
+    )
+    group.add_argument(
+        "--backup-value",
+        choices=("edge", "screen", "mix"),
+        default="mix",
+        help="what a simulation sends up: the edge's score, the best on the new screen, their mean",
+    )
+    group.add_argument(
+        "--prior-temperature", type=float, default=1.0, help="of the priors; small is greedy"
+    )
+    group.add_argument(
+        "--greedy-margin",
+        type=float,
+        default=0.1,
+        help="how much better than the greedy ending another must be, of the range of scores",
+    )
+    group.add_argument(
+        "--ending-value",
+        choices=("last", "mean"),
+        default="mean",
+        help="what an ending is worth: its last score, or the mean of its scores",
+    )
+    group.add_argument(
+        "--commit",
+        choices=("ending", "visits"),
+        default="ending",
+        help="the best ending, or the most visited path",
+    )
     group.add_argument("--screenshots", action="store_true", help="take pictures for the report")
 
 
@@ -111,7 +144,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
         left = log.missing(arm, pairs)
         if len(left) < len(pairs):
             done = len(pairs) - len(left)
-            output.note(f"{done} episodes of {arm} are there already; {len(left)} are left")
+            no_report = " and get no report" if args.report is not None else ""
+            output.note(
+                f"{done} episodes of {arm} are there already{no_report}; {len(left)} are left"
+            )
         with output.progress(len(left), arm) as bar:
 
             def keep(played: Played | Failure) -> None:
