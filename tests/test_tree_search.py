@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from similar_fast.errors import SearchError
-from similar_fast.tree_search import EdgeState, TreeSearch
+from similar_fast.tree_columns import EdgeState
+from similar_fast.tree_search import TreeSearch
 
 
 def lazily(search: TreeSearch, num_simulations: int, *, batch: int = 8) -> None:
@@ -285,8 +286,14 @@ def test_results_are_frozen() -> None:
         ({"priors": [0.0, 0.0]}, "priors must be above 0 in sum, got 0"),
         ({"priors": [[1.0, 1.0]]}, "priors must be one column, got shape"),
         ({"first_values": [np.inf, 0.0]}, "first_values must be finite"),
-        ({"policy": "best"}, 'policy must be "puct" or "uct", got "best"'),
-        ({"backup": "min"}, 'backup must be "mean" or "max", got "min"'),
+        (
+            {"policy": "best"},
+            'policy must be "puct", "uct", "gumbel", "best_first" or "beam", got "best"',
+        ),
+        (
+            {"backup": "min"},
+            'backup must be "mean", "max", "power_mean" or "discounted", got "min"',
+        ),
         ({"c_puct": -1.0}, "c_puct must be from 0 to 1e38, got -1"),
         ({"c_puct": np.nan}, "c_puct must be from 0 to 1e38, got NaN"),
         ({"max_depth": 0}, "max_depth must be from 1 to 65535, got 0"),
@@ -314,7 +321,7 @@ def test_one_string_is_no_list_of_candidates() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"values": [0.0]}, "values must be one for each id, got 1 for 2"),
+        ({"values": [0.0]}, "values must be one for each id, and for each channel, got 1 for 2"),
         ({"values": [0.0, np.nan]}, "row 1: values must be finite .* got NaN"),
         ({"values": [0.0, 1e39]}, "row 1: values must be finite .* got inf"),
         ({"terminal": [True]}, "terminal must be one for each id, got 1 for 2"),

@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import Asked, Config, Path, ReferenceSearch, Row
-from similar_fast.tree_search import EdgeState, Leaves, TreeSearch
+from similar_fast.tree_columns import EdgeState, Leaves
+from similar_fast.tree_search import TreeSearch
 
 VALUES = st.floats(-(2.0**100), 2.0**100, width=32) | st.floats(-1, 1, width=32)
 WEIGHTS = st.floats(0, 4, width=32)

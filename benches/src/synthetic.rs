@@ -61,6 +61,7 @@ impl Workload {
             count: branching,
             priors: Some(&priors),
             first_values: None,
+            ..Candidates::default()
         };
         Self {
             search: TreeSearch::new(config, root).expect("a branching factor in range"),
@@ -109,7 +110,9 @@ impl Workload {
                 counts: Some(&self.counts),
                 priors: Some(&self.priors),
                 first_values: None,
+                ..CandidateColumns::default()
             },
+            ..Told::default()
         };
         let nodes = self
             .search

@@ -1,9 +1,11 @@
 """Signatures of the compiled module; the public wrappers hold the docstrings."""
 
-from typing import Self, final
+from typing import Any, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from similar_fast.tree_settings import TreeSettings
 
 __all__ = [
     "Batcher",
@@ -46,62 +48,46 @@ def pairwise_accuracy(
     list[tuple[tuple[int, int, int, int], float]], tuple[tuple[int, int, int, int], float], float
 ]: ...
 
+_Floats: TypeAlias = NDArray[np.float32] | None
+_Root: TypeAlias = tuple[int, _Floats, _Floats, _Floats, int]
+_Leaves: TypeAlias = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.bool_],
+    int,
+]
+
 @final
 class TreeSearch:
-    def __new__(
-        cls,
-        count: int,
-        *,
-        priors: NDArray[np.float32] | None,
-        first_values: NDArray[np.float32] | None,
-        policy: str,
-        backup: str,
-        c_puct: float,
-        max_depth: int,
-        fpu: float | None,
-        normalize: str | tuple[float, float] | None,
-    ) -> Self: ...
-    def ask(
-        self, num_simulations: int
-    ) -> tuple[
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.bool_],
-        int,
-    ]: ...
-    def ask_edge(
-        self, node: int, action: int
-    ) -> tuple[
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.bool_],
-        int,
-    ]: ...
+    def __new__(cls, settings: TreeSettings, root: _Root) -> Self: ...
+    @staticmethod
+    def load(file: bytes) -> tuple[TreeSearch, dict[str, Any], bytes]: ...
+    def save(self, extra: bytes) -> bytes: ...
+    def plan(self, noise: _Floats, num_simulations: int) -> None: ...
+    def ask(self, num_simulations: int) -> _Leaves: ...
+    def ask_edge(self, node: int, action: int) -> _Leaves: ...
     def tell(
         self,
         ids: NDArray[np.int64],
         values: NDArray[np.float32],
         *,
+        weights: _Floats,
         terminal: NDArray[np.bool_] | None,
         counts: NDArray[np.int32] | None,
-        priors: NDArray[np.float32] | None,
-        first_values: NDArray[np.float32] | None,
+        priors: _Floats,
+        first_values: _Floats,
+        first_weights: _Floats,
+        keys: NDArray[np.uint64] | None,
     ) -> NDArray[np.int64]: ...
+    def settled(self) -> list[tuple[int, int]]: ...
     def fail(self, ids: NDArray[np.int64]) -> None: ...
-    def advance(
-        self,
-        action: int,
-        *,
-        count: int | None,
-        priors: NDArray[np.float32] | None,
-        first_values: NDArray[np.float32] | None,
-    ) -> NDArray[np.int64]: ...
+    def advance(self, action: int, root: _Root | None) -> NDArray[np.int64]: ...
+    def reweight(self, weights: list[float] | None) -> None: ...
+    def told(self, node: int) -> NDArray[np.float32]: ...
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]: ...
     def edges(
         self, node: int
     ) -> tuple[
@@ -111,11 +97,19 @@ class TreeSearch:
         NDArray[np.float32],
         NDArray[np.int64],
         NDArray[np.uint8],
+        NDArray[np.bool_],
     ]: ...
     def place(self, node: int) -> tuple[int, int, int]: ...
     def path(self, node: int) -> tuple[list[int], list[int]]: ...
     def best_action(self) -> int: ...
     def principal_variation(self) -> tuple[list[int], list[int]]: ...
+    def is_decided(self, num_simulations: int) -> bool: ...
+    @property
+    def is_exhausted(self) -> bool: ...
+    @property
+    def is_full(self) -> bool: ...
+    @property
+    def num_open(self) -> int: ...
     @property
     def num_simulations(self) -> int: ...
     @property

@@ -6,7 +6,8 @@ from typing import Literal
 
 from similar_fast.cursor import Path
 from similar_fast.screens import Screen, TakenScreenshot
-from similar_fast.tree_search import Children, TreeSearch
+from similar_fast.tree_columns import Children
+from similar_fast.tree_search import TreeSearch
 from similar_fast.types import Observation, Score, SearchTreeNode
 
 __all__ = ["Arrival", "Explored", "Node"]

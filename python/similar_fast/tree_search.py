@@ -4,12 +4,14 @@ The tree lives in the compiled core as numbers. Candidates, any objects, stay he
 id. A search reads no clock and draws no random number: the same calls give the same tree.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,107 +21,20 @@ from similar_fast.errors import SearchError
 from similar_fast.ragged import (
     RaggedCandidates,
     RaggedFloats,
+    StateKey,
     column,
     floats,
     ragged_candidates,
     ragged_floats,
+    state_key,
+    state_keys,
+    table,
 )
+from similar_fast.tree_columns import Children, Leaves
+from similar_fast.tree_objects import NodeObjects
+from similar_fast.tree_settings import TreeSettings
 
-__all__ = ["Children", "EdgeState", "Leaves", "TreeSearch"]
-
-
-class EdgeState(IntEnum):
-    """What an edge leads to, and what it waits for."""
-
-    FRESH = 0
-    """Never selected, or all its simulations were taken back."""
-    EVALUATING = 1
-    """Selected; its value is waited for."""
-    EVALUATED = 2
-    """It has a value."""
-    EXPANDING = 3
-    """It has a value; its candidates are waited for."""
-    EXPANDED = 4
-    """It leads to a node."""
-    TERMINAL = 5
-    """The episode ends there."""
-    DEPTH_LIMIT = 6
-    """It has a value and lies at the depth limit."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Leaves:
-    """Leaves to be told of, in columns of n rows.
-
-    Attributes:
-        ids: `[n]` int64, by which a leaf is told or failed.
-        parents: `[n]` int64, the node on which the leaf's action was taken; `advance` gives nodes
-            new ids.
-        actions: `[n]` int32, the index of that action among the node's candidates.
-        depths: `[n]` int32, edges from the root to the leaf, from 1.
-        multiplicities: `[n]` int32, simulations that wait for the leaf, from 1; a later `ask` may
-            add to them.
-        wants_candidates: `[n]` bool, whether the leaf has a value and wants its candidates.
-        num_completed: Simulations that this ask completed by itself: revisits of leaves that
-            nothing follows.
-    """
-
-    ids: NDArray[np.int64]
-    parents: NDArray[np.int64]
-    actions: NDArray[np.int32]
-    depths: NDArray[np.int32]
-    multiplicities: NDArray[np.int32]
-    wants_candidates: NDArray[np.bool_]
-    num_completed: int
-    _path: Callable[[int, int], tuple[object, ...]] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def path(self, row: int) -> tuple[object, ...]:
-        """The candidates from the root to the leaf in `row`; indices where none were given.
-
-        Raises:
-            SearchError: The search has advanced since.
-        """
-        return self._path(int(self.parents[row]), int(self.actions[row]))
-
-    def paths(self) -> list[tuple[object, ...]]:
-        """The path of every row, see `path`; made when asked for.
-
-        Raises:
-            SearchError: The search has advanced since.
-        """
-        return [self.path(row) for row in range(len(self))]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Children:
-    """The edges of one node, in columns of n rows.
-
-    Attributes:
-        node: The node's id, until the next `advance`.
-        visits: `[n]` int64, completed simulations.
-        in_flight: `[n]` int64, simulations that are not completed.
-        values: `[n]` float32 in the scorer's scale, mean or maximum of the completed simulations;
-            the first value where there are none.
-        priors: `[n]` float32 in [2^-31, 1]; they sum to 1 up to rounding to 12 bits.
-        nodes: `[n]` int64, the node behind the edge; -1 where there is none.
-        states: `[n]` uint8, see `EdgeState`.
-        candidates: The n candidates, or None where only their number was given.
-    """
-
-    node: int
-    visits: NDArray[np.int64]
-    in_flight: NDArray[np.int64]
-    values: NDArray[np.float32]
-    priors: NDArray[np.float32]
-    nodes: NDArray[np.int64]
-    states: NDArray[np.uint8]
-    candidates: Sequence[object] | None
-
-    def __len__(self) -> int:
-        return len(self.visits)
+__all__ = ["TreeSearch"]
 
 
 class TreeSearch:
@@ -133,23 +48,18 @@ class TreeSearch:
 
     Args:
         candidates: The root's candidates, 1 to 65,535: their number, or any objects.
+        settings: How it decides; the defaults of `TreeSettings` where None.
         priors: `[candidates]`, at least 0, not all 0; made to sum to 1. Uniform where None.
-        first_values: `[candidates]`, the values before a first visit, in the scorer's scale; `fpu`
-            where None.
-        policy: `puct`: `q + c_puct * sqrt(N) * prior / (1 + n)`, N the node's and n the edge's
-            visits, in flight included; `uct`: `q + c_puct * sqrt(ln(N) / n)`, unvisited edges
-            first, by prior.
-        backup: `mean` or `max` of the values of the simulations through an edge. The maximum
-            amplifies a scorer's noise.
-        c_puct: Weight of the second term, at least 0.
-        max_depth: Edges from the root to the deepest leaf, 1 to 65,535.
-        fpu: First-play urgency, the value of an edge before its first visit, in the scorer's scale;
-            `parent` takes the value of the edge above at the time of expansion, 0 at the root.
-        normalize: How values become `q`: `minmax` brings the least and the greatest value told so
-            far to 0 and 1, a range (low, high) its ends; None leaves them.
+        first_values: `[candidates]`, or `[candidates, channels]`, the values before a first visit,
+            in the scorer's scale; `fpu` where None.
+        first_weights: `[candidates, channels]`, the gate's weights of `first_values`; where a gate
+            weighs them, and only then.
+        key: What the root's state is known by, so that a leaf with the same key is merged with it.
+        **changes: Settings by name, in place of those in `settings`.
 
     Raises:
         ValueError: An argument is outside of its range.
+        TypeError: There is no such setting.
 
     Example:
         >>> search = TreeSearch(["left", "right"], normalize=None)
@@ -161,57 +71,46 @@ class TreeSearch:
         ('right', 'right', 'right')
 
     Source:
-        PUCT: Rosin 2011 and Silver et al. 2017 (Mastering the game of Go without human knowledge,
-        Methods). UCT: Kocsis & Szepesvari 2006, Auer et al. 2002. Visits in flight: Liu et al. 2020
-        (arXiv 1810.11755).
+        Each policy and each backup names its own; see `TreeSettings`.
     """
 
     def __init__(
         self,
         candidates: int | Sequence[object],
+        settings: TreeSettings | None = None,
         *,
         priors: ArrayLike | None = None,
         first_values: ArrayLike | None = None,
-        policy: Literal["puct", "uct"] = "puct",
-        backup: Literal["mean", "max"] = "mean",
-        c_puct: float = 1.25,
-        max_depth: int = 64,
-        fpu: float | Literal["parent"] = 0.0,
-        normalize: Literal["minmax"] | tuple[float, float] | None = "minmax",
+        first_weights: ArrayLike | None = None,
+        key: StateKey = None,
+        **changes: Any,  # noqa: ANN401 - any setting
     ) -> None:
+        self._settings = replace(settings or TreeSettings(), **changes)
         count, objects = _candidates_of(candidates)
-        if isinstance(fpu, str) and fpu != "parent":
-            raise ValueError(f'fpu must be a number or "parent", got "{fpu}"')
-        self._core = _core.TreeSearch(
-            count,
-            priors=floats("priors", priors),
-            first_values=floats("first_values", first_values),
-            policy=policy,
-            backup=backup,
-            c_puct=c_puct,
-            max_depth=max_depth,
-            fpu=None if isinstance(fpu, str) else fpu,
-            normalize=normalize,
-        )
+        root = self._root(count, priors, first_values, first_weights, key)
+        self._core = _core.TreeSearch(self._settings, root)
         self._lock = Lock()
         self._num_advances = 0
-        self._objects: list[Sequence[object] | None] = []
-        self._store(self._core.root, objects)
+        self._objects = NodeObjects()
+        self._objects.store(self._core.root, objects)
 
     def ask(self, num_simulations: int) -> Leaves:
         """Sends `num_simulations` simulations down the tree; returns the leaves they wait for.
 
         Simulations that were parked and whose candidates have been told go on first, and count.
         There may be fewer rows than simulations: a leaf that is open already gets more simulations
-        and no new row; a revisit of a terminal leaf, or of one at the depth limit, is completed at
-        once with the leaf's value.
+        and no new row; a revisit of a terminal or merged leaf, or of one at the depth limit, is
+        completed at once with the leaf's value. Fewer simulations start, perhaps none, where a
+        phase of `gumbel` or a level of `beam` must be told first, where more than `max_collisions`
+        would meet, and in a deterministic search while any leaf is open.
 
         Args:
             num_simulations: At least 1; at most 65,535 can be in flight.
 
         Raises:
             ValueError: `num_simulations` is below 1.
-            SearchError: Too many simulations in flight, or the tree is full.
+            SearchError: Too many simulations in flight, the tree is full, or nothing is left to ask
+                for (`is_exhausted`).
         """
         with self._lock:
             return Leaves(*self._core.ask(num_simulations), self._namer())
@@ -223,7 +122,7 @@ class TreeSearch:
         as if the search had come that way.
 
         Raises:
-            ValueError: The node has no such action.
+            ValueError: The node has no such action, or best-first search has been there.
             SearchError: There is no such node, or too many simulations are in flight.
         """
         with self._lock:
@@ -234,28 +133,38 @@ class TreeSearch:
         leaves: Leaves | ArrayLike,
         values: ArrayLike,
         *,
+        weights: ArrayLike | None = None,
         candidates: RaggedCandidates | None = None,
         priors: RaggedFloats | None = None,
         first_values: RaggedFloats | None = None,
+        first_weights: RaggedFloats | None = None,
+        keys: Sequence[StateKey] | NDArray[np.integer[Any]] | None = None,
         terminal: ArrayLike | None = None,
     ) -> NDArray[np.int64]:
         """Tells what became of open leaves: any of them, in any order, in any number of calls.
 
-        A value counts once for each simulation that waits for its leaf. Candidates of a leaf at the
-        depth limit are not kept. Leaves that `advance` has discarded are accepted and ignored.
+        A value counts once for each simulation that waits for its leaf. Candidates are not kept of
+        a leaf at the depth limit, nor where the memory is spent. A leaf with the key of a node is
+        merged with it: it has that node's value, now and whenever it is visited again, and asks for
+        nothing. Leaves that `advance` has discarded are accepted and ignored.
 
         Args:
             leaves: What `ask` returned, or `[n]` ids out of it.
-            values: `[n]`, finite, at most 1e38 in magnitude; not read where a leaf wants its
-                candidates.
+            values: `[n]`, or `[n, channels]`, finite, at most 1e38 in magnitude; not read where a
+                leaf wants its candidates, nor where `find` knows its key (except the root's).
+            weights: `[n, channels]`, the gate's weights of `values`; where a gate weighs them, and
+                only then.
             candidates: `[n]` counts as an integer array, -1 where not known yet; or a list with a
                 list of any objects or None for each leaf. A leaf with 0 candidates is terminal.
             priors: Flat `[sum of counts]`, or a list with a list or None for each leaf.
-            first_values: As `priors`.
+            first_values: As `priors`; with channels `[sum of counts, channels]`, or a list.
+            first_weights: As `first_values`; where a gate weighs them, and only then.
+            keys: `[n]`, what the leaves' states are known by, such as the digests of their screens.
             terminal: `[n]` bool, whether the episode ends there.
 
         Returns:
-            `[n]` int64, the node that a leaf became; -1 where it has no candidates.
+            `[n]` int64, the node that a leaf became; -1 where it has no candidates, and in a
+            deterministic search until the last open leaf is told.
 
         Raises:
             ValueError: A row is outside of its range, or columns differ in length.
@@ -263,21 +172,45 @@ class TreeSearch:
                 then, nor where a ValueError is raised.
         """
         ids = _ids(leaves)
+        width = self._settings.channels
         counts, objects = ragged_candidates(candidates)
+        flat = table("values", values, width)
+        assert flat is not None  # noqa: S101 - values are not None
         with self._lock:
             nodes = self._core.tell(
                 ids,
-                column("values", values, np.float32),
+                flat,
+                weights=table("weights", weights, width),
                 terminal=None if terminal is None else column("terminal", terminal, np.bool_),
                 counts=counts,
                 priors=ragged_floats("priors", priors, counts),
-                first_values=ragged_floats("first_values", first_values, counts),
+                first_values=ragged_floats("first_values", first_values, counts, width=width),
+                first_weights=ragged_floats("first_weights", first_weights, counts, width=width),
+                keys=None if keys is None else state_keys(keys),
             )
             if objects is not None:
-                for node, given in zip(nodes.tolist(), objects, strict=True):
-                    if node >= 0:
-                        self._store(node, given)
+                self._keep(ids, nodes, objects)
+            self._settle()
         return nodes
+
+    def _keep(
+        self,
+        ids: NDArray[np.int64],
+        nodes: NDArray[np.int64],
+        objects: Sequence[Sequence[object] | None],
+    ) -> None:
+        """Stores the candidates of new nodes, or holds them until their round is told."""
+        for leaf, node, given in zip(ids.tolist(), nodes.tolist(), objects, strict=True):
+            if node >= 0:
+                self._objects.store(node, given)
+            elif self._settings.deterministic and given:
+                self._objects.hold(leaf, given)
+
+    def _settle(self) -> None:
+        """Stores the candidates of leaves that became nodes when their round was applied."""
+        if self._settings.deterministic:
+            is_round_open = self._core.num_open > 0
+            self._objects.settle(self._core.settled(), is_round_open=is_round_open)
 
     def fail(self, leaves: Leaves | ArrayLike) -> None:
         """Takes simulations back: all counts are as if these leaves had never been asked for.
@@ -289,7 +222,26 @@ class TreeSearch:
             ValueError: An id comes twice.
             SearchError: An id is unknown, or its leaf is finished; nothing is taken back then.
         """
-        self._core.fail(_ids(leaves))
+        with self._lock:
+            self._core.fail(_ids(leaves))
+            self._settle()
+
+    def plan(self, num_simulations: int, *, gumbel: ArrayLike | None = None) -> None:
+        """Begins a decision at the present root that will take `num_simulations` (policy `gumbel`).
+
+        A new search has begun one with its setting and without noise, and so has one that advanced.
+        Visits made before do not count, values do.
+
+        Args:
+            num_simulations: What the halving divides, at least 1.
+            gumbel: `[candidates]`, the noise of the root's candidates, as `rng.gumbel(size=n)`
+                draws it; None for none. Without noise the best candidates are tried, which suits a
+                decision that is carried out; with it the choice is a sample, which suits training.
+
+        Raises:
+            ValueError: The policy is another one, or an argument is outside of its range.
+        """
+        self._core.plan(floats("gumbel", gumbel), num_simulations)
 
     def advance(
         self,
@@ -298,6 +250,8 @@ class TreeSearch:
         candidates: int | Sequence[object] | None = None,
         priors: ArrayLike | None = None,
         first_values: ArrayLike | None = None,
+        first_weights: ArrayLike | None = None,
+        key: StateKey = None,
     ) -> NDArray[np.int64]:
         """Makes the child behind `action` the root and frees everything that is not below it.
 
@@ -310,6 +264,8 @@ class TreeSearch:
             candidates: Those of the new root; read only where it is not expanded.
             priors: As in the constructor, with `candidates`.
             first_values: As in the constructor, with `candidates`.
+            first_weights: As in the constructor, with `candidates`.
+            key: As in the constructor, with `candidates`.
 
         Returns:
             `kept`, `[num_nodes]` int64: the old id of each node, in the order of the new ids; empty
@@ -321,18 +277,45 @@ class TreeSearch:
                 nothing is changed.
         """
         count, objects = (None, None) if candidates is None else _candidates_of(candidates)
+        root = None
+        if count is not None:
+            root = self._root(count, priors, first_values, first_weights, key)
         with self._lock:
-            kept = self._core.advance(
-                action,
-                count=count,
-                priors=floats("priors", priors),
-                first_values=floats("first_values", first_values),
-            )
+            kept = self._core.advance(action, root)
             self._num_advances += 1
-            self._objects = [self._objects_of(node) for node in kept.tolist()]
+            self._objects.follow(kept.tolist())
             if not len(kept):
-                self._store(self._core.root, objects)
+                self._objects.store(self._core.root, objects)
+            self._settle()
         return kept
+
+    def reweight(self, weights: ArrayLike | None) -> None:
+        """Weighs the channels anew: every edge gets the value that these weights give it.
+
+        Nothing is scored again; visits and priors stay, and what is told from now on is weighed in
+        the same way. O(tree). Values agree with those of a search that had these weights from the
+        start, along the same visits, to the rounding of float32.
+
+        Args:
+            weights: `[channels]`, finite; None goes back to the gate's own.
+
+        Raises:
+            ValueError: The search has no channels, or the weights do not fit them. Nothing is
+                changed then.
+        """
+        given = floats("weights", weights)
+        now = None if given is None else given.tolist()
+        with self._lock:
+            self._core.reweight(now)
+            if not self._settings.is_gated:
+                self._settings = replace(self._settings, weights=tuple(now or ()))
+
+    def find(self, keys: Sequence[StateKey] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """The nodes whose states have these keys, `[n]` int64; -1 where none has.
+
+        A leaf whose key is found needs neither a scorer nor candidates: `tell` merges it.
+        """
+        return self._core.find(state_keys(keys))
 
     def children(self, node: int | None = None) -> Children:
         """The edges of `node`, of the root where None.
@@ -342,11 +325,35 @@ class TreeSearch:
         """
         with self._lock:
             node = self._core.root if node is None else node
-            return Children(node, *self._core.edges(node), self._objects_of(node))
+            return Children(node, *self._core.edges(node), self._objects.of(node))
+
+    def told(self, node: int | None = None) -> NDArray[np.float32]:
+        """What the edges of `node`, of the root where None, were told by channel.
+
+        Returns:
+            `[n, channels]` float32; the first values before a first visit, NaN where there are
+            none.
+
+        Raises:
+            SearchError: There is no such node.
+        """
+        with self._lock:
+            node = self._core.root if node is None else node
+            return self._core.told(node).reshape(-1, max(1, self._settings.channels))
 
     def best_action(self) -> int:
-        """The root's action with the most completed visits, then the highest value, then index."""
+        """What the search would do now: an index of the root's candidates. Good at any time.
+
+        `puct` and `uct` take the most completed visits, then the highest value, then the lowest
+        index; `gumbel` of the most visited candidates the greatest `g + ln(prior) + sigma(q)`;
+        `best_first` and `beam` the visited candidate of the highest value. Where the search solves,
+        an action is taken instead whose exact value is above that of the most visited one.
+        """
         return self._core.best_action()
+
+    def is_decided(self, num_simulations: int) -> bool:
+        """Whether `num_simulations` more could not change `best_action`; then a search can stop."""
+        return self._core.is_decided(num_simulations)
 
     def principal_variation(self) -> tuple[object, ...]:
         """The best action at the root, at the node behind it, and so on while there are visits.
@@ -354,7 +361,7 @@ class TreeSearch:
         Candidates, or their indices where none were given; each chosen as in `best_action`.
         """
         with self._lock:
-            return self._named(*self._core.principal_variation())
+            return self._objects.named(*self._core.principal_variation())
 
     def path(self, node: int, *, action: int | None = None) -> tuple[object, ...]:
         """The candidates from the root to `node`, and on by `action` where given; O(depth).
@@ -366,6 +373,84 @@ class TreeSearch:
         """
         with self._lock:
             return self._path(node, action)
+
+    def save(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        encode: Callable[[Sequence[object]], object] = list,
+    ) -> None:
+        """Writes the search to a file, in the middle of a batch if need be; see `load`.
+
+        The file is versioned and checksummed, holds no pickle, and is there as a whole or not at
+        all.
+
+        Args:
+            file: Where to.
+            encode: Makes of one node's candidates what JSON can hold.
+
+        Raises:
+            TypeError: What `encode` made is not JSON.
+            OSError: The file cannot be written.
+        """
+        with self._lock:
+            data = self._core.save(self._objects.to_json(encode))
+        path = Path(file)
+        partial_file = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            partial_file.write_bytes(data)
+            partial_file.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial_file.unlink()
+            raise
+
+    @classmethod
+    def load(
+        cls,
+        file: str | os.PathLike[str],
+        *,
+        decode: Callable[[Any], Sequence[object]] = list,
+    ) -> Self:
+        """A search that `save` wrote, on any machine. Open leaves are open under the same ids.
+
+        Args:
+            file: Where from.
+            decode: Makes of what `encode` made one node's candidates again.
+
+        Raises:
+            SearchError: The file was cut or altered, or is not a saved search of this version.
+            OSError: The file cannot be read.
+        """
+        core, settings, extra = _core.TreeSearch.load(Path(file).read_bytes())
+        search = cls(1)
+        search._core = core
+        search._settings = TreeSettings(**settings)
+        search._objects = NodeObjects.from_json(extra, decode)
+        return search
+
+    @property
+    def settings(self) -> TreeSettings:
+        """How it decides now."""
+        return self._settings
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing is left to ask for, now or later.
+
+        The root is solved, or `best_first` or `beam` has visited every edge that it may.
+        """
+        return self._core.is_exhausted
+
+    @property
+    def is_full(self) -> bool:
+        """Whether candidates were not kept, because `max_nbytes` left no room for them."""
+        return self._core.is_full
+
+    @property
+    def num_open(self) -> int:
+        """Leaves that are open: asked for, and not told or failed."""
+        return self._core.num_open
 
     @property
     def num_simulations(self) -> int:
@@ -397,6 +482,24 @@ class TreeSearch:
         """The root's node id: 0."""
         return self._core.root
 
+    def _root(
+        self,
+        count: int,
+        priors: ArrayLike | None,
+        first_values: ArrayLike | None,
+        first_weights: ArrayLike | None,
+        key: StateKey,
+    ) -> tuple[Any, ...]:
+        """The candidates of a root as the core takes them."""
+        width = self._settings.channels
+        return (
+            count,
+            floats("priors", priors),
+            table("first_values", first_values, width),
+            table("first_weights", first_weights, width),
+            state_key(key),
+        )
+
     def _namer(self) -> Callable[[int, int], tuple[object, ...]]:
         return partial(self._leaf_path, self._num_advances)
 
@@ -414,25 +517,7 @@ class TreeSearch:
         if action is not None:
             nodes.append(node)
             actions.append(action)
-        return self._named(nodes, actions)
-
-    def _store(self, node: int, objects: Sequence[object] | None) -> None:
-        if objects is None and node >= len(self._objects):
-            return
-        missing = node + 1 - len(self._objects)
-        if missing > 0:
-            self._objects.extend([None] * missing)
-        self._objects[node] = objects
-
-    def _objects_of(self, node: int) -> Sequence[object] | None:
-        return self._objects[node] if node < len(self._objects) else None
-
-    def _named(self, nodes: list[int], actions: list[int]) -> tuple[object, ...]:
-        given = map(self._objects_of, nodes)
-        return tuple(
-            action if objects is None else objects[action]
-            for objects, action in zip(given, actions, strict=True)
-        )
+        return self._objects.named(nodes, actions)
 
 
 def _candidates_of(candidates: int | Sequence[object]) -> tuple[int, Sequence[object] | None]:

@@ -4,6 +4,7 @@ mod error;
 mod metrics;
 mod queue;
 mod search;
+mod settings;
 
 use pyo3::prelude::*;
 

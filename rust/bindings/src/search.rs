@@ -4,12 +4,12 @@ use std::sync::{Mutex, MutexGuard};
 
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
 use similar_fast_core::Error;
-use similar_fast_core::search::{
-    Backup, CandidateColumns, Candidates, Config, Fpu, Leaves, Normalize, Policy, Told, TreeSearch,
-};
+use similar_fast_core::search::{CandidateColumns, Candidates, Leaves, Told, TreeSearch};
 
 use crate::error::CoreError;
+use crate::settings::{Settings, count, settings_of};
 
 type Column<'py, T> = Bound<'py, PyArray1<T>>;
 /// ids, parents, actions, depths, multiplicities, `wants_candidates`, completed inside.
@@ -22,7 +22,7 @@ type LeafColumns<'py> = (
     Column<'py, bool>,
     u32,
 );
-/// visits, in flight, values, priors, children, states.
+/// visits, in flight, values, priors, children, states, solved.
 type NodeColumns<'py> = (
     Column<'py, i64>,
     Column<'py, i64>,
@@ -30,14 +30,45 @@ type NodeColumns<'py> = (
     Column<'py, f32>,
     Column<'py, i64>,
     Column<'py, u8>,
+    Column<'py, bool>,
 );
+type Floats<'py> = Option<PyReadonlyArray1<'py, f32>>;
 
-/// `None`, "minmax" or (low, high).
-#[derive(FromPyObject)]
-enum Scale {
-    Name(String),
-    Range(f32, f32),
+/// The candidates of a root: count, priors, first values, their weights, key.
+type Root<'py> = (i64, Floats<'py>, Floats<'py>, Floats<'py>, u64);
+
+/// A root's candidates, copied out of numpy.
+struct OwnedRoot {
+    count: usize,
+    priors: Option<Vec<f32>>,
+    first_values: Option<Vec<f32>>,
+    first_weights: Option<Vec<f32>>,
+    key: u64,
 }
+
+impl OwnedRoot {
+    fn of((count, priors, first_values, first_weights, key): Root<'_>) -> Self {
+        Self {
+            count: count.max(0) as usize,
+            priors: copied(priors),
+            first_values: copied(first_values),
+            first_weights: copied(first_weights),
+            key,
+        }
+    }
+
+    fn view(&self) -> Candidates<'_> {
+        Candidates {
+            count: self.count,
+            priors: self.priors.as_deref(),
+            first_values: self.first_values.as_deref(),
+            first_weights: self.first_weights.as_deref(),
+            key: self.key,
+        }
+    }
+}
+
+type Loaded<'py> = (PyTreeSearch, Bound<'py, PyDict>, Bound<'py, PyBytes>);
 
 /// A search tree with open leaves; see `similar_fast.tree_search.TreeSearch`.
 #[pyclass(frozen, name = "TreeSearch", module = "similar_fast._core")]
@@ -57,36 +88,43 @@ impl PyTreeSearch {
 #[allow(clippy::needless_pass_by_value)] // pyo3 hands arguments over by value
 impl PyTreeSearch {
     #[new]
-    #[pyo3(signature = (count, *, priors, first_values, policy, backup, c_puct, max_depth, fpu, normalize))]
-    #[allow(clippy::too_many_arguments)] // the keyword arguments of a Python constructor
-    fn new(
-        count: i64,
-        priors: Option<PyReadonlyArray1<'_, f32>>,
-        first_values: Option<PyReadonlyArray1<'_, f32>>,
-        policy: &str,
-        backup: &str,
-        c_puct: f32,
-        max_depth: i64,
-        fpu: Option<f32>,
-        normalize: Option<Scale>,
-    ) -> Result<Self, CoreError> {
-        let config = Config {
-            policy: policy_of(policy, c_puct)?,
-            backup: backup_of(backup)?,
-            fpu: fpu.map_or(Fpu::Parent, Fpu::Value),
-            normalize: normalize_of(normalize)?,
-            max_depth: max_depth.clamp(0, i64::from(u32::MAX)) as u32,
-        };
-        let priors = copied(priors);
-        let first_values = copied(first_values);
-        let root = Candidates {
-            count: count.max(0) as usize,
-            priors: priors.as_deref(),
-            first_values: first_values.as_deref(),
-        };
+    fn new(settings: Settings, root: Root<'_>) -> Result<Self, CoreError> {
+        let config = settings.config()?;
+        let root = OwnedRoot::of(root);
         Ok(Self {
-            search: Mutex::new(TreeSearch::new(config, root)?),
+            search: Mutex::new(TreeSearch::new(config, root.view())?),
         })
+    }
+
+    /// A saved search, its settings by name, and the caller's own bytes.
+    #[staticmethod]
+    fn load<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Loaded<'py>> {
+        let file = file.to_vec();
+        let loaded = py.detach(|| TreeSearch::load(&file));
+        let (search, extra) = loaded.map_err(CoreError::from)?;
+        let settings = settings_of(py, search.config())?;
+        let search = Self {
+            search: Mutex::new(search),
+        };
+        Ok((search, settings, PyBytes::new(py, &extra)))
+    }
+
+    fn save<'py>(&self, py: Python<'py>, extra: &[u8]) -> Bound<'py, PyBytes> {
+        let extra = extra.to_vec();
+        let file = py.detach(|| self.lock().save(&extra));
+        PyBytes::new(py, &file)
+    }
+
+    #[pyo3(signature = (noise, num_simulations))]
+    fn plan(
+        &self,
+        py: Python<'_>,
+        noise: Floats<'_>,
+        num_simulations: i64,
+    ) -> Result<(), CoreError> {
+        let noise = copied(noise);
+        let num_simulations = count(num_simulations);
+        Ok(py.detach(|| self.lock().plan(noise.as_deref(), num_simulations))?)
     }
 
     fn ask<'py>(
@@ -94,8 +132,7 @@ impl PyTreeSearch {
         py: Python<'py>,
         num_simulations: i64,
     ) -> Result<LeafColumns<'py>, CoreError> {
-        let asked = num_simulations.clamp(0, i64::from(u32::MAX)) as u32;
-        let leaves = py.detach(|| self.lock().ask(asked))?;
+        let leaves = py.detach(|| self.lock().ask(count(num_simulations)))?;
         Ok(leaf_columns(py, leaves))
     }
 
@@ -114,36 +151,48 @@ impl PyTreeSearch {
         Ok(leaf_columns(py, leaves))
     }
 
-    #[pyo3(signature = (ids, values, *, terminal, counts, priors, first_values))]
+    #[pyo3(signature = (ids, values, *, weights, terminal, counts, priors, first_values, first_weights, keys))]
     #[allow(clippy::too_many_arguments)] // the keyword arguments of a Python method
     fn tell<'py>(
         &self,
         py: Python<'py>,
         ids: PyReadonlyArray1<'py, i64>,
         values: PyReadonlyArray1<'py, f32>,
+        weights: Floats<'py>,
         terminal: Option<PyReadonlyArray1<'py, bool>>,
         counts: Option<PyReadonlyArray1<'py, i32>>,
-        priors: Option<PyReadonlyArray1<'py, f32>>,
-        first_values: Option<PyReadonlyArray1<'py, f32>>,
+        priors: Floats<'py>,
+        first_values: Floats<'py>,
+        first_weights: Floats<'py>,
+        keys: Option<PyReadonlyArray1<'py, u64>>,
     ) -> Result<Column<'py, i64>, CoreError> {
         // Copies, because other threads may write into the arrays while this one is detached.
         let ids = leaf_ids(&ids);
         let values = values.as_array().to_vec();
-        let (terminal, counts) = (copied(terminal), copied(counts));
-        let (priors, first_values) = (copied(priors), copied(first_values));
+        let (terminal, counts, keys) = (copied(terminal), copied(counts), copied(keys));
+        let (weights, priors) = (copied(weights), copied(priors));
+        let (first_values, first_weights) = (copied(first_values), copied(first_weights));
         let nodes = py.detach(|| {
             self.lock().tell(Told {
                 ids: &ids,
                 values: &values,
+                weights: weights.as_deref(),
                 terminal: terminal.as_deref(),
                 candidates: CandidateColumns {
                     counts: counts.as_deref(),
                     priors: priors.as_deref(),
                     first_values: first_values.as_deref(),
+                    first_weights: first_weights.as_deref(),
+                    keys: keys.as_deref(),
                 },
             })
         })?;
         Ok(column(py, nodes, node_or_minus_one))
+    }
+
+    /// Leaf ids and the nodes that they became when their round was applied.
+    fn settled(&self, py: Python<'_>) -> Vec<(u64, u32)> {
+        py.detach(|| self.lock().settled())
     }
 
     fn fail(&self, py: Python<'_>, ids: PyReadonlyArray1<'_, i64>) -> Result<(), CoreError> {
@@ -151,28 +200,47 @@ impl PyTreeSearch {
         Ok(py.detach(|| self.lock().fail(&ids))?)
     }
 
-    #[pyo3(signature = (action, *, count, priors, first_values))]
+    #[pyo3(signature = (action, root))]
     fn advance<'py>(
         &self,
         py: Python<'py>,
         action: i64,
-        count: Option<i64>,
-        priors: Option<PyReadonlyArray1<'py, f32>>,
-        first_values: Option<PyReadonlyArray1<'py, f32>>,
+        root: Option<Root<'py>>,
     ) -> Result<Column<'py, i64>, CoreError> {
         let action = u32::try_from(action).map_err(|_| Error::InvalidArgument {
             name: "action",
             expected: "an index of the root's candidates",
             found: action.to_string(),
         })?;
-        let (priors, first_values) = (copied(priors), copied(first_values));
-        let candidates = count.map(|count| Candidates {
-            count: count.max(0) as usize,
-            priors: priors.as_deref(),
-            first_values: first_values.as_deref(),
-        });
+        let root = root.map(OwnedRoot::of);
+        let candidates = root.as_ref().map(OwnedRoot::view);
         let kept = py.detach(|| self.lock().advance(action, candidates))?;
         Ok(column(py, kept, i64::from))
+    }
+
+    #[pyo3(signature = (weights))]
+    fn reweight(&self, py: Python<'_>, weights: Option<Vec<f32>>) -> Result<(), CoreError> {
+        Ok(py.detach(|| self.lock().reweight(weights.as_deref()))?)
+    }
+
+    /// What a node's edges were told, flat.
+    fn told<'py>(&self, py: Python<'py>, node: i64) -> Result<Column<'py, f32>, CoreError> {
+        let told = py.detach(|| {
+            let search = self.lock();
+            search.told(node_id(&search, node)?)
+        })?;
+        Ok(told.into_pyarray(py))
+    }
+
+    /// The nodes of some keys, -1 where there is none.
+    fn find<'py>(&self, py: Python<'py>, keys: PyReadonlyArray1<'py, u64>) -> Column<'py, i64> {
+        let keys = keys.as_array().to_vec();
+        let nodes = py.detach(|| {
+            let search = self.lock();
+            let nodes = keys.iter().map(|&key| search.node_of_key(key));
+            nodes.collect::<Vec<_>>()
+        });
+        column(py, nodes, node_or_minus_one)
     }
 
     fn edges<'py>(&self, py: Python<'py>, node: i64) -> Result<NodeColumns<'py>, CoreError> {
@@ -187,6 +255,7 @@ impl PyTreeSearch {
             edges.priors.into_pyarray(py),
             column(py, edges.children, node_or_minus_one),
             column(py, edges.states, |state| state as u8),
+            edges.solved.into_pyarray(py),
         ))
     }
 
@@ -220,6 +289,25 @@ impl PyTreeSearch {
         py.detach(|| self.lock().principal_variation())
     }
 
+    fn is_decided(&self, py: Python<'_>, num_simulations: i64) -> bool {
+        py.detach(|| self.lock().is_decided(num_simulations.max(0) as u64))
+    }
+
+    #[getter]
+    fn is_exhausted(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.lock().is_exhausted())
+    }
+
+    #[getter]
+    fn is_full(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.lock().is_full())
+    }
+
+    #[getter]
+    fn num_open(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.lock().num_open())
+    }
+
     #[getter]
     fn num_simulations(&self, py: Python<'_>) -> u64 {
         py.detach(|| self.lock().num_simulations())
@@ -248,43 +336,6 @@ impl PyTreeSearch {
     #[getter]
     fn root(&self, py: Python<'_>) -> u32 {
         py.detach(|| self.lock().root())
-    }
-}
-
-fn policy_of(name: &str, c: f32) -> Result<Policy, Error> {
-    match name {
-        "puct" => Ok(Policy::Puct { c }),
-        "uct" => Ok(Policy::Uct { c }),
-        _ => Err(unknown_name("policy", "\"puct\" or \"uct\"", name)),
-    }
-}
-
-fn backup_of(name: &str) -> Result<Backup, Error> {
-    match name {
-        "mean" => Ok(Backup::Mean),
-        "max" => Ok(Backup::Max),
-        _ => Err(unknown_name("backup", "\"mean\" or \"max\"", name)),
-    }
-}
-
-fn normalize_of(scale: Option<Scale>) -> Result<Normalize, Error> {
-    match scale {
-        None => Ok(Normalize::None),
-        Some(Scale::Range(low, high)) => Ok(Normalize::Range { low, high }),
-        Some(Scale::Name(name)) if name == "minmax" => Ok(Normalize::MinMax),
-        Some(Scale::Name(name)) => Err(unknown_name(
-            "normalize",
-            "\"minmax\", a range (low, high) or None",
-            &name,
-        )),
-    }
-}
-
-fn unknown_name(name: &'static str, expected: &'static str, found: &str) -> Error {
-    Error::InvalidArgument {
-        name,
-        expected,
-        found: format!("{found:?}"),
     }
 }
 

@@ -66,6 +66,22 @@ pub enum Error {
         /// Bytes in use.
         nbytes: usize,
     },
+    /// Every way on from the root is known: a search has nothing left to ask for.
+    #[error(
+        "the search is exhausted after {num_simulations} simulations: nothing is left to ask for"
+    )]
+    Exhausted {
+        /// Simulations completed.
+        num_simulations: u64,
+    },
+    /// A saved search that was cut, altered, or written by something else.
+    #[error("the file is not a whole search tree: expected {expected}, found {found}")]
+    CorruptFile {
+        /// What a whole file has there.
+        expected: &'static str,
+        /// What was read.
+        found: String,
+    },
     /// The search cannot advance to an action whose candidates nobody has given.
     #[error("action {action} is not expanded: its candidates must be given")]
     NotExpanded {

@@ -11,22 +11,40 @@
 
 mod advance;
 mod ask;
+mod channels;
+mod check;
+mod held;
 mod inspect;
+mod load;
+mod open_list;
+mod prove;
+mod save;
+
+mod schedule;
 mod tell;
 mod tickets;
+mod told;
+mod validate;
+
+use std::collections::HashMap;
 
 pub use ask::Leaves;
+pub use channels::{Channels, MAX_CHANNELS};
 pub use inspect::{EdgeColumns, EdgeState, Place};
-pub use tell::{CandidateColumns, Told};
+pub use told::{CandidateColumns, Told};
 
-pub use crate::select::{Normalize, Policy};
-
-use std::fmt::Display;
+pub use crate::select::{Gumbel, Normalize, Policy};
 
 use crate::Error;
 use crate::select::{Rule, Scale, Selector};
-use crate::tree::{Ascent, Block, Change, Child, FirstValues, MAX_EDGES, Tree};
-use ask::Visit;
+use crate::tree::{
+    Ascent, Block, Change, Child, FirstValues, MAX_EDGES, NewNode, Rows, Tree, scalar_of,
+};
+use ask::{Refused, Visit};
+use check::{VALUE_RANGE, check_length, invalid, is_value};
+use held::Held;
+use open_list::OpenList;
+use schedule::Schedule;
 use tickets::Tickets;
 
 /// The most simulations that can be in flight at once.
@@ -35,12 +53,24 @@ pub const MAX_IN_FLIGHT: u32 = 65_535;
 pub const MAX_VALUE: f32 = 1e38;
 
 /// What an edge's value is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Backup {
     /// The mean of the values of all simulations that went through it.
     Mean,
     /// Their maximum. It amplifies the noise of a scorer.
     Max,
+    /// Their power mean, node by node: between the mean (1) and the maximum (infinity). Values must
+    /// be at least 0. Source: Dam et al. 2019 (arXiv 1911.00384).
+    PowerMean {
+        /// The exponent, finite, at least 1.
+        exponent: f32,
+    },
+    /// The mean of the discounted sums of what the steps from here on were told. Source: Sutton &
+    /// Barto 2018, equation 3.8.
+    Discounted {
+        /// What a step is worth one step earlier, in [0, 1].
+        discount: f32,
+    },
 }
 
 /// First-play urgency: the value of an edge before its first completed visit, where none is given.
@@ -65,6 +95,23 @@ pub struct Config {
     pub normalize: Normalize,
     /// Edges from the root to the deepest leaf, 1 to 65,535.
     pub max_depth: u32,
+    /// How many lost visits each visit in flight counts as (PUCT and UCT), up to 1,000. With 0 it
+    /// counts as one visit without a value (WU-UCT), which costs no quality.
+    pub virtual_loss: u32,
+    /// Simulations beyond the first that may wait for one leaf; no limit where absent. An ask starts
+    /// fewer simulations where more would meet.
+    pub max_collisions: Option<u32>,
+    /// How many numbers a leaf is told, and how they become its value.
+    pub channels: Channels,
+    /// Whether parts of the tree that are known to their terminal ends get their exact value, the
+    /// greatest of their endings, and no more visits.
+    pub solve: bool,
+    /// Whether tells are applied in the order of the asks, once no asked leaf is open, so that the
+    /// tree does not depend on who answers first. No leaf is asked for meanwhile.
+    pub deterministic: bool,
+    /// Bytes that the tree may take. Candidates that would need more are not kept: their leaf stays a
+    /// leaf.
+    pub max_nbytes: Option<usize>,
 }
 
 impl Default for Config {
@@ -75,6 +122,12 @@ impl Default for Config {
             fpu: Fpu::Value(0.0),
             normalize: Normalize::MinMax,
             max_depth: 64,
+            virtual_loss: 0,
+            max_collisions: None,
+            channels: Channels::NONE,
+            solve: false,
+            deterministic: false,
+            max_nbytes: None,
         }
     }
 }
@@ -86,8 +139,13 @@ pub struct Candidates<'a> {
     pub count: usize,
     /// `[count]`, finite, at least 0, not all 0; made to sum to 1. Uniform where absent.
     pub priors: Option<&'a [f32]>,
-    /// `[count]`, the values before a first visit, in the scorer's scale. The `fpu` where absent.
+    /// `[count]`, or `[count * channels]`, the values before a first visit, in the scorer's scale. The
+    /// `fpu` where absent.
     pub first_values: Option<&'a [f32]>,
+    /// `[count * channels]`, the gate's weights of the first values; with gated channels only.
+    pub first_weights: Option<&'a [f32]>,
+    /// What the node's state is known by; states with the same key are merged. None where 0.
+    pub key: u64,
 }
 
 /// Simulations that wait at an expanded node for the next ask.
@@ -113,7 +171,8 @@ struct Parked {
 ///     let values: Vec<f32> = leaves.actions.iter().map(|&action| action as f32).collect();
 ///     let counts = vec![2; leaves.ids.len()];
 ///     let candidates = CandidateColumns { counts: Some(&counts), ..CandidateColumns::default() };
-///     search.tell(Told { ids: &leaves.ids, values: &values, terminal: None, candidates })?;
+///     let told = Told { ids: &leaves.ids, values: &values, candidates, ..Told::default() };
+///     search.tell(told)?;
 /// }
 /// assert_eq!(search.best_action(), 1);
 /// # Ok::<(), similar_fast_core::Error>(())
@@ -128,12 +187,23 @@ pub struct TreeSearch {
     in_flight: u32,
     least: f32,
     greatest: f32,
+    /// Whether candidates were not kept for want of memory.
+    is_full: bool,
+    /// The nodes that states are known by.
+    keys: HashMap<u64, Block>,
+    held: Held,
+    schedule: Schedule,
+    open_list: OpenList,
     ascent: Ascent,
     selector: Selector,
     frontier: Vec<Visit>,
     next: Vec<Visit>,
     opened: Vec<u32>,
     revisits: Vec<Visit>,
+    refused: Vec<Refused>,
+    /// Blocks one of whose edges has become terminal in this call.
+    ended: Vec<Block>,
+    scalars: Vec<f32>,
 }
 
 impl TreeSearch {
@@ -144,54 +214,91 @@ impl TreeSearch {
     /// `InvalidArgument`: a part of the configuration or of the candidates is outside of its range.
     pub fn new(config: Config, root: Candidates<'_>) -> Result<Self, Error> {
         config.check()?;
-        root.check()?;
-        let mut search = Self {
+        root.check(config)?;
+        let limit = config.max_nbytes.unwrap_or(usize::MAX);
+        let mut search = Self::over(config, Tree::new(config.rows(), limit));
+        search.expand_root(root, 0.0);
+        Ok(search)
+    }
+
+    /// A search over a tree that may have nodes already, with nothing in flight.
+    fn over(config: Config, tree: Tree) -> Self {
+        Self {
             config,
-            tree: Tree::new(),
+            tree,
             tickets: Tickets::default(),
             parked: Vec::new(),
             completed: 0,
             in_flight: 0,
             least: f32::INFINITY,
             greatest: f32::NEG_INFINITY,
+            is_full: false,
+            keys: HashMap::new(),
+            held: Held::default(),
+            schedule: Schedule::default(),
+            open_list: OpenList::default(),
             ascent: Ascent::default(),
             selector: Selector::default(),
             frontier: Vec::new(),
             next: Vec::new(),
             opened: Vec::new(),
             revisits: Vec::new(),
-        };
-        search.expand_root(root, 0.0);
-        Ok(search)
+            refused: Vec::new(),
+            ended: Vec::new(),
+            scalars: Vec::new(),
+        }
     }
 
     /// Adds the root; `value` is that of the edge it once hung from.
     fn expand_root(&mut self, candidates: Candidates<'_>, value: f32) {
-        let first_values = self.first_values(&candidates, value);
-        self.tree
-            .add(None, candidates.count, candidates.priors, first_values);
+        self.add(None, candidates, value);
+        self.list_edges(Block::ROOT, 0);
+        self.plan_anew();
     }
 
-    /// Adds the node behind an edge and links it.
-    fn expand(&mut self, (block, edge): (Block, u32), candidates: Candidates<'_>) -> Block {
-        let first_values = self.first_values(&candidates, self.tree.value(block, edge));
-        let parent = Some((block, edge));
-        let below = self
-            .tree
-            .add(parent, candidates.count, candidates.priors, first_values);
+    /// Adds the node behind an edge, `depth` edges below the root, and links it.
+    fn expand(
+        &mut self,
+        (block, edge, depth): (Block, u32, u32),
+        candidates: Candidates<'_>,
+    ) -> Block {
+        let value = self.tree.value(block, edge);
+        let below = self.add(Some((block, edge)), candidates, value);
         self.tree.set_child(block, edge, Child::Node(below));
+        self.list_edges(below, depth + 1);
         below
     }
 
-    fn first_values<'a>(&mut self, candidates: &Candidates<'a>, parent: f32) -> FirstValues<'a> {
-        match (candidates.first_values, self.config.fpu) {
+    fn add(
+        &mut self,
+        parent: Option<(Block, u32)>,
+        candidates: Candidates<'_>,
+        value_above: f32,
+    ) -> Block {
+        let mut scalars = std::mem::take(&mut self.scalars);
+        let first_values = match (candidates.first_values, self.config.fpu) {
             (Some(given), _) => {
+                let channels = self.config.channels;
+                let given = channels.weigh(given, candidates.first_weights, &mut scalars);
                 self.widen(given);
                 FirstValues::Each(given)
             }
             (None, Fpu::Value(value)) => FirstValues::Same(value),
-            (None, Fpu::Parent) => FirstValues::Same(parent),
+            (None, Fpu::Parent) => FirstValues::Same(value_above),
+        };
+        let numbers = candidates.first_values;
+        let node = NewNode {
+            count: candidates.count,
+            priors: candidates.priors,
+            first_values,
+            rows: numbers.map(|numbers| (numbers, candidates.first_weights)),
+        };
+        let block = self.tree.add(parent, node);
+        if candidates.key != 0 {
+            self.keys.entry(candidates.key).or_insert(block);
         }
+        self.scalars = scalars;
+        block
     }
 
     /// Takes values into the scale of `Normalize::MinMax`.
@@ -204,14 +311,19 @@ impl TreeSearch {
     }
 
     fn rule(&self) -> Rule {
-        let scale = match self.config.normalize {
+        Rule {
+            policy: self.config.policy,
+            scale: self.scale(),
+            virtual_loss: self.config.virtual_loss,
+            skips_solved: self.config.solve,
+        }
+    }
+
+    fn scale(&self) -> Scale {
+        match self.config.normalize {
             Normalize::None => Scale::IDENTITY,
             Normalize::Range { low, high } => Scale::between(low, high),
             Normalize::MinMax => Scale::between(self.least, self.greatest),
-        };
-        Rule {
-            policy: self.config.policy,
-            scale,
         }
     }
 
@@ -219,98 +331,41 @@ impl TreeSearch {
         match self.config.backup {
             Backup::Mean => Change::Mean,
             Backup::Max => Change::Max,
+            Backup::PowerMean { exponent } => Change::Power(exponent.into()),
+            Backup::Discounted { discount } => Change::Discounted(discount.into()),
+        }
+    }
+
+    /// What a state that hangs elsewhere is worth now: the value of the edge that leads there, or the
+    /// mean over the root's edges.
+    fn value_of(&self, block: Block) -> f32 {
+        if let Some((above, edge)) = self.tree.parent(block) {
+            return self.tree.value(above, edge);
+        }
+        let (mut sum, mut visits) = (0.0, 0.0);
+        for edge in self.tree.edges(block) {
+            sum += f64::from(edge.done()) * f64::from(edge.value);
+            visits += f64::from(edge.done());
+        }
+        if visits > 0.0 {
+            (sum / visits) as f32
+        } else {
+            0.0
         }
     }
 }
 
 impl Config {
-    fn check(&self) -> Result<(), Error> {
-        let (Policy::Puct { c } | Policy::Uct { c }) = self.policy;
-        if !(0.0..=MAX_VALUE).contains(&c) {
-            return Err(invalid("c_puct", "from 0 to 1e38", c));
+    /// Rows beside the tree: one number where the backup needs again what an edge was told.
+    fn rows(&self) -> Rows {
+        let needs_told = matches!(
+            self.backup,
+            Backup::PowerMean { .. } | Backup::Discounted { .. }
+        );
+        match (self.channels.count(), needs_told) {
+            (0, false) => Rows::none(),
+            (0, true) => Rows::new(1, Some(&[1.0])),
+            (count, _) => Rows::new(count, self.channels.weights()),
         }
-        if let Fpu::Value(value) = self.fpu
-            && !is_value(value)
-        {
-            return Err(invalid("fpu", VALUE_RANGE, value));
-        }
-        if let Normalize::Range { low, high } = self.normalize
-            && !(is_value(low) && is_value(high) && low < high)
-        {
-            let found = format!("({low}, {high})");
-            return Err(invalid(
-                "normalize",
-                "a range (low, high) with low < high",
-                found,
-            ));
-        }
-        if !(1..=65_535).contains(&self.max_depth) {
-            return Err(invalid("max_depth", "from 1 to 65535", self.max_depth));
-        }
-        Ok(())
-    }
-}
-
-impl Candidates<'_> {
-    fn check(&self) -> Result<(), Error> {
-        if !(1..=MAX_EDGES).contains(&self.count) {
-            return Err(invalid("candidates", "1 to 65535", self.count));
-        }
-        check_length("priors", "one for each candidate", self.priors, self.count)?;
-        check_length(
-            "first_values",
-            "one for each candidate",
-            self.first_values,
-            self.count,
-        )?;
-        match self.flaw() {
-            Some((name, expected, found)) => Err(invalid(name, expected, found)),
-            None => Ok(()),
-        }
-    }
-
-    /// What is wrong with the numbers, as (name, expected, found).
-    fn flaw(&self) -> Option<(&'static str, &'static str, f32)> {
-        let priors = self.priors.unwrap_or_default();
-        if let Some(&prior) = priors.iter().find(|p| !(p.is_finite() && **p >= 0.0)) {
-            return Some(("priors", "finite and at least 0", prior));
-        }
-        if self.priors.is_some() && self.count > 0 && priors.iter().all(|&prior| prior == 0.0) {
-            return Some(("priors", "above 0 in sum", 0.0));
-        }
-        let values = self.first_values.unwrap_or_default();
-        let value = values.iter().find(|value| !is_value(**value))?;
-        Some(("first_values", VALUE_RANGE, *value))
-    }
-}
-
-const VALUE_RANGE: &str = "finite and at most 1e38 in magnitude";
-
-#[inline]
-fn is_value(value: f32) -> bool {
-    value.abs() <= MAX_VALUE
-}
-
-fn invalid(name: &'static str, expected: &'static str, found: impl Display) -> Error {
-    Error::InvalidArgument {
-        name,
-        expected,
-        found: found.to_string(),
-    }
-}
-
-fn check_length<T>(
-    name: &'static str,
-    expected: &'static str,
-    column: Option<&[T]>,
-    length: usize,
-) -> Result<(), Error> {
-    match column {
-        Some(column) if column.len() != length => Err(invalid(
-            name,
-            expected,
-            format!("{} for {length}", column.len()),
-        )),
-        _ => Ok(()),
     }
 }

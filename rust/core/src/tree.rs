@@ -1,7 +1,7 @@
 //! The arena that holds a search tree: one block of 32-bit words for each expanded node.
 //!
 //! ```text
-//! header, 3 words    node id | parent edge, edge count | 2 bits of flags, parent block
+//! header, 3 words    node id | parent edge, edge count | marked, solved, parent block
 //! visits  u32 [n]    completed and in flight
 //! value   f32 [n]    mean or maximum of what was completed; before that the edge's first value
 //! child   u32 [n]    2 bits of tag, 30 bits of payload
@@ -11,6 +11,7 @@
 //! So an edge costs 16 bytes and a node with 4 edges 76. A leaf is nothing but its parent's edge:
 //! its block is made when its candidates are known. A node's visits are not stored: they are one
 //! more than the sum of its edges' visits. Nor is its depth: whoever goes down or up counts along.
+//! What an edge was told, where a search needs it later, stands in rows beside the arena.
 //!
 //! The root is the first block, and ids are given in the order of the blocks. So a block is found
 //! by its id from the nearest landmark on, and only every 8th node needs one.
@@ -19,8 +20,10 @@
 mod ascent;
 mod compact;
 pub(crate) mod prior;
+mod rows;
 
-pub(crate) use ascent::{Ascent, Change};
+pub(crate) use ascent::{Ascent, Change, power_mean};
+pub(crate) use rows::{Rows, scalar_of};
 
 /// Words of a block's header.
 pub(crate) const HEADER: usize = 3;
@@ -43,6 +46,8 @@ const PAYLOAD: u32 = (1 << PAYLOAD_BITS) - 1;
 const NOWHERE: u32 = PAYLOAD;
 /// The flag in a link that says that the id's word holds something else for now.
 const MARKED: u32 = 1 << 31;
+/// The flag in a link that says that every way on from here is known to its end.
+const SOLVED: u32 = 1 << 30;
 
 /// Where a block starts, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,11 @@ pub(crate) struct Block(u32);
 impl Block {
     /// The first block of an arena is the root's.
     pub(crate) const ROOT: Self = Self(0);
+
+    /// A block at an address that nobody has checked.
+    pub(crate) const fn at(word: u32) -> Self {
+        Self(word)
+    }
 
     /// The index of its first word.
     #[inline]
@@ -66,9 +76,12 @@ pub(crate) enum LeafState {
     Open,
     /// Nothing: the episode ends there.
     Terminal,
-    /// Nothing: it lies at the depth limit.
+    /// Nothing: it lies at the depth limit, or the memory was spent.
     Limited,
 }
+
+/// Payloads of a leaf's word that name a [`LeafState`]; greater ones name the block it is merged with.
+const LEAF_STATES: u32 = 3;
 
 /// What an edge leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +92,8 @@ pub(crate) enum Child {
     Pending(u32),
     /// Evaluated, not expanded.
     Leaf(LeafState),
+    /// The same state as a node elsewhere.
+    Merged(Block),
     /// Expanded.
     Node(Block),
 }
@@ -90,6 +105,7 @@ impl Child {
             Self::Fresh => 0,
             Self::Pending(slot) => 1 << PAYLOAD_BITS | slot,
             Self::Leaf(state) => 2 << PAYLOAD_BITS | state as u32,
+            Self::Merged(block) => 2 << PAYLOAD_BITS | (block.0 + LEAF_STATES),
             Self::Node(block) => 3 << PAYLOAD_BITS | block.0,
         }
     }
@@ -100,11 +116,12 @@ impl Child {
         match word >> PAYLOAD_BITS {
             0 => Self::Fresh,
             1 => Self::Pending(payload),
-            2 => Self::Leaf(match payload {
-                0 => LeafState::Open,
-                1 => LeafState::Terminal,
-                _ => LeafState::Limited,
-            }),
+            2 => match payload {
+                0 => Self::Leaf(LeafState::Open),
+                1 => Self::Leaf(LeafState::Terminal),
+                2 => Self::Leaf(LeafState::Limited),
+                _ => Self::Merged(Block(payload - LEAF_STATES)),
+            },
             _ => Self::Node(Block(payload)),
         }
     }
@@ -119,6 +136,18 @@ pub(crate) enum FirstValues<'a> {
     Same(f32),
 }
 
+/// A node to be added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewNode<'a> {
+    /// Its edges.
+    pub(crate) count: usize,
+    /// `[count]`, made to sum to one; uniform where absent.
+    pub(crate) priors: Option<&'a [f32]>,
+    pub(crate) first_values: FirstValues<'a>,
+    /// `[count * channels]` and, with a gate, its weights; unknown where absent.
+    pub(crate) rows: Option<(&'a [f32], Option<&'a [f32]>)>,
+}
+
 /// One edge, read out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Edge {
@@ -129,21 +158,76 @@ pub(crate) struct Edge {
     pub(crate) child: Child,
 }
 
+impl Edge {
+    /// Completed visits.
+    #[inline]
+    pub(crate) fn done(&self) -> u32 {
+        self.visits - self.in_flight
+    }
+}
+
 /// The arena, and where every 8th node lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     pub(crate) words: Vec<u32>,
     landmarks: Vec<u32>,
     num_nodes: u32,
+    pub(crate) rows: Rows,
+    /// Bytes that the arena and the rows may take.
+    limit: usize,
 }
 
 impl Tree {
-    pub(crate) fn new() -> Self {
+    /// An empty tree that never takes more than `limit` bytes.
+    pub(crate) fn new(rows: Rows, limit: usize) -> Self {
         Self {
             words: vec![0; PADDING],
             landmarks: Vec::new(),
             num_nodes: 0,
+            rows,
+            limit,
         }
+    }
+
+    /// The words of all blocks.
+    pub(crate) fn saved_words(&self) -> &[u32] {
+        &self.words[..self.words.len() - PADDING]
+    }
+
+    /// A tree of saved words; `None` if they are not whole blocks with at least one edge each, in the
+    /// order of their ids. What the blocks say of one another is not checked.
+    pub(crate) fn from_words(words: Vec<u32>, rows: Rows, limit: usize) -> Option<Self> {
+        let mut tree = Self::new(rows, limit);
+        let end = words.len();
+        if end == 0 || end > PAYLOAD as usize {
+            return None;
+        }
+        tree.words = words;
+        tree.words.resize(end + PADDING, 0);
+        let mut at = 0;
+        while at < end {
+            let block = Block(at as u32);
+            let is_whole = end - at > HEADER
+                && tree.count(block) > 0
+                && end - at >= Self::length(tree.count(block))
+                && tree.words[at + ID] == tree.num_nodes
+                && tree.words[at + LINK] & MARKED == 0;
+            if !is_whole {
+                return None;
+            }
+            if (tree.num_nodes as usize).is_multiple_of(STRIDE) {
+                tree.landmarks.push(block.0);
+            }
+            tree.num_nodes += 1;
+            at += Self::length(tree.count(block));
+        }
+        Some(tree)
+    }
+
+    /// Whether there is one row for each edge.
+    pub(crate) fn rows_fit(&self) -> bool {
+        let edges = (self.words.len() - PADDING - HEADER * self.num_nodes as usize) / 4;
+        self.rows.len() == edges * self.rows.width()
     }
 
     /// Words that a node with `count` edges takes.
@@ -157,16 +241,23 @@ impl Tree {
         self.words.len() - PADDING + words <= PAYLOAD as usize
     }
 
+    /// Whether a node with `count` edges fits into the tree's bytes.
+    pub(crate) fn may_grow(&self, count: usize) -> bool {
+        let words = Self::length(count) + 1 + count * self.rows.width();
+        self.nbytes() + 4 * words <= self.limit
+    }
+
     /// Adds a node and returns its block; the caller has checked the room and links it. Without a
     /// parent it is the root, and the first node.
-    pub(crate) fn add(
-        &mut self,
-        parent: Option<(Block, u32)>,
-        count: usize,
-        priors: Option<&[f32]>,
-        first_values: FirstValues<'_>,
-    ) -> Block {
+    pub(crate) fn add(&mut self, parent: Option<(Block, u32)>, node: NewNode<'_>) -> Block {
+        let NewNode {
+            count,
+            priors,
+            first_values,
+            rows,
+        } = node;
         let block = self.append(parent, count);
+        self.rows.append(count, rows, self.limit);
         let words = &mut self.words[block.word() + HEADER..];
         let (_visits, words) = words.split_at_mut(count);
         let (values, words) = words.split_at_mut(count);
@@ -199,13 +290,10 @@ impl Tree {
         block
     }
 
-    /// Makes the arena `words` longer, all zero; reserves half as much again, not double.
+    /// Makes the arena `words` longer, all zero.
     fn grow(&mut self, words: usize) {
         let length = self.words.len() + words;
-        if length > self.words.capacity() {
-            let reserve = (length / 2).max(1024);
-            self.words.reserve_exact(words + reserve);
-        }
+        reserve(&mut self.words, words, self.limit);
         self.words.resize(length, 0);
     }
 
@@ -229,9 +317,39 @@ impl Tree {
         self.num_nodes
     }
 
-    /// Bytes in use: the arena and the landmarks.
+    /// Bytes in use: the arena, the landmarks and the rows.
     pub(crate) fn nbytes(&self) -> usize {
-        4 * (self.words.len() + self.landmarks.len())
+        4 * (self.words.len() + self.landmarks.len() + self.rows.len())
+    }
+
+    /// All blocks, in the order of their ids.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block> {
+        let first = (self.num_nodes > 0).then_some(Block::ROOT);
+        let end = self.words.len() - PADDING;
+        std::iter::successors(first, move |&block| {
+            Some(self.after(block)).filter(|next| next.word() < end)
+        })
+    }
+
+    /// Where the rows have an edge of a block: `node` edges' headers lie before it.
+    #[inline]
+    pub(crate) fn row(block: Block, node: u32, edge: u32) -> usize {
+        (block.word() - HEADER * node as usize) / 4 + edge as usize
+    }
+
+    /// What an edge was told, as one number; `node` is the block's id.
+    #[inline]
+    fn told(&self, block: Block, node: u32, edge: u32) -> f32 {
+        self.rows.scalar(Self::row(block, node, edge))
+    }
+
+    /// Whether every way on from a block is known to its end.
+    pub(crate) fn is_solved(&self, block: Block) -> bool {
+        self.words[block.word() + LINK] & SOLVED != 0
+    }
+
+    pub(crate) fn set_solved(&mut self, block: Block) {
+        self.words[block.word() + LINK] |= SOLVED;
     }
 
     pub(crate) fn node(&self, block: Block) -> u32 {
@@ -258,6 +376,11 @@ impl Tree {
     pub(crate) fn value(&self, block: Block, edge: u32) -> f32 {
         let at = block.word() + HEADER + self.count(block) + edge as usize;
         f32::from_bits(self.words[at])
+    }
+
+    pub(crate) fn set_value(&mut self, block: Block, edge: u32, value: f32) {
+        let at = block.word() + HEADER + self.count(block) + edge as usize;
+        self.words[at] = value.to_bits();
     }
 
     pub(crate) fn set_child(&mut self, block: Block, edge: u32, child: Child) {
@@ -287,8 +410,18 @@ impl Tree {
         }
     }
 
-    pub(crate) fn edges(&self, block: Block) -> impl Iterator<Item = Edge> {
+    pub(crate) fn edges(&self, block: Block) -> impl Iterator<Item = Edge> + Clone {
         (0..self.count(block) as u32).map(move |edge| self.edge(block, edge))
+    }
+}
+
+/// Makes room for `more` words: for half of all again, not double, and never beyond `limit` bytes.
+fn reserve<T>(words: &mut Vec<T>, more: usize, limit: usize) {
+    let length = words.len() + more;
+    if length > words.capacity() {
+        let spare = (length / 2).max(1024);
+        let most = (limit / size_of::<T>()).max(length);
+        words.reserve_exact((length + spare).min(most) - words.len());
     }
 }
 
@@ -311,8 +444,14 @@ mod tests {
 
     #[test]
     fn room_ends_with_the_addresses() {
-        let mut tree = Tree::new();
-        tree.add(None, 2, None, FirstValues::Same(0.0));
+        let mut tree = Tree::new(Rows::none(), usize::MAX);
+        let root = NewNode {
+            count: 2,
+            priors: None,
+            first_values: FirstValues::Same(0.0),
+            rows: None,
+        };
+        tree.add(None, root);
         let left = PAYLOAD as usize - Tree::length(2);
 
         assert!(tree.has_room(left));

@@ -25,6 +25,7 @@ fn tell(search: &mut TreeSearch, id: u64, value: f32) -> u32 {
         values: &[value],
         terminal: None,
         candidates,
+        ..Told::default()
     };
     search.tell(told).unwrap()[0].unwrap()
 }

@@ -72,6 +72,7 @@ fn root_candidates_outside_of_their_range_are_an_error() {
             count,
             priors,
             first_values,
+            ..Candidates::default()
         };
         argument(TreeSearch::new(Config::default(), root))
     };
@@ -120,6 +121,7 @@ fn one_bad_row_applies_nothing_and_can_be_mended() {
             counts: Some(counts),
             priors,
             first_values,
+            ..CandidateColumns::default()
         },
         ..told(&ids, &[0.0; 3])
     };
@@ -171,6 +173,7 @@ fn columns_of_different_lengths_are_an_error() {
             counts,
             priors,
             first_values,
+            ..CandidateColumns::default()
         },
         ..base
     };

@@ -54,6 +54,7 @@ fn config(given: &Value) -> Config {
             },
         },
         max_depth: given["max_depth"].as_u64().unwrap() as u32,
+        ..Config::default()
     }
 }
 
@@ -63,6 +64,7 @@ fn with_candidates<T>(row: &Value, then: impl FnOnce(Candidates<'_>) -> T) -> T 
         count: row["candidates"].as_u64().unwrap() as usize,
         priors: priors.as_deref(),
         first_values: first_values.as_deref(),
+        ..Candidates::default()
     })
 }
 
@@ -75,6 +77,7 @@ fn name(state: EdgeState) -> &'static str {
         EdgeState::Expanded => "expanded",
         EdgeState::Terminal => "terminal",
         EdgeState::DepthLimit => "depth_limit",
+        EdgeState::Merged => "merged",
     }
 }
 
@@ -124,12 +127,14 @@ impl Replay {
             counts: Some(&counts),
             priors: Some(&priors),
             first_values: Some(&first_values),
+            ..CandidateColumns::default()
         };
         let told = Told {
             ids: &ids,
             values: &values,
             terminal: Some(&terminal),
             candidates,
+            ..Told::default()
         };
         self.search.tell(told).unwrap();
     }

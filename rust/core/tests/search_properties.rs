@@ -57,6 +57,7 @@ impl Rows {
             values: &values,
             terminal: Some(&terminal),
             candidates,
+            ..Told::default()
         };
         search.tell(told).unwrap();
     }

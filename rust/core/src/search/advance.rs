@@ -1,6 +1,6 @@
 //! Tree reuse: one step is taken for good, and its subtree becomes the tree.
 
-use super::{Candidates, TreeSearch, invalid};
+use super::{Candidates, Held, OpenList, TreeSearch, invalid};
 use crate::Error;
 use crate::tree::{Block, Child, LeafState};
 
@@ -9,7 +9,8 @@ impl TreeSearch {
     ///
     /// Nodes below the child keep their counts, and leaves at the depth limit open again. Open leaves
     /// below it stay open; telling or failing any other is accepted and does nothing. The scale of
-    /// `Normalize::MinMax` is kept. O(nodes kept).
+    /// `Normalize::MinMax` is kept; Gumbel makes a new plan, without noise. O(nodes kept); until it
+    /// returns both trees take memory.
     ///
     /// Nodes get new ids, breadth first. Returned are the old ids, `[num_nodes]`, in the order of the
     /// new ones, so that a column kept beside the tree follows by taking these rows. Where the child
@@ -39,7 +40,7 @@ impl TreeSearch {
             (Child::Leaf(LeafState::Terminal), _) => Err(Error::TerminalAction { action }),
             (_, None) => Err(Error::NotExpanded { action }),
             (_, Some(candidates)) => {
-                candidates.check()?;
+                candidates.check(self.config)?;
                 self.restart(action, candidates);
                 Ok(Vec::new())
             }
@@ -63,8 +64,17 @@ impl TreeSearch {
         self.completed = 0;
         for edge in self.tree.edges(Block::ROOT) {
             self.in_flight += edge.in_flight;
-            self.completed += u64::from(edge.visits - edge.in_flight);
+            self.completed += u64::from(edge.done());
         }
+        self.keys.retain(|_, block| {
+            let kept = moved.block(*block);
+            *block = kept.unwrap_or(*block);
+            kept.is_some()
+        });
+        self.is_full = false;
+        self.list_anew();
+        self.plan_anew();
+        self.settle_earlier();
         moved.kept
     }
 
@@ -76,6 +86,10 @@ impl TreeSearch {
         self.parked.clear();
         self.in_flight = 0;
         self.completed = 0;
+        self.keys.clear();
+        self.is_full = false;
+        self.held = Held::default();
+        self.open_list = OpenList::default();
         self.expand_root(candidates, value);
     }
 }

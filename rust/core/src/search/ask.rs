@@ -1,9 +1,9 @@
 //! Select: simulations go down the tree, level by level.
 
 use super::tickets::{Kind, Ticket, Tickets};
-use super::{MAX_IN_FLIGHT, TreeSearch, invalid};
+use super::{MAX_IN_FLIGHT, Policy, TreeSearch, invalid};
 use crate::Error;
-use crate::tree::{Block, Child, LeafState, SHAPE, Tree};
+use crate::tree::{Block, Change, Child, LeafState, SHAPE, Tree};
 
 /// Words of a cache line.
 const LINE: usize = 16;
@@ -42,7 +42,7 @@ pub(super) struct Visit {
 impl Visit {
     /// Of a node, `depth` edges below the root.
     #[inline]
-    fn of(block: Block, depth: u32, times: u32) -> Self {
+    pub(super) fn of(block: Block, depth: u32, times: u32) -> Self {
         Self {
             block,
             times,
@@ -51,6 +51,9 @@ impl Visit {
         }
     }
 }
+
+/// Visits that would have met at one leaf beyond the cap: an edge of a block, the block's depth.
+pub(super) type Refused = ((Block, u32, u32), u32);
 
 impl TreeSearch {
     /// Sends `num_simulations` simulations down the tree and returns the leaves they wait for.
@@ -62,27 +65,61 @@ impl TreeSearch {
     /// leaves and of leaves at the depth limit are completed, with the leaf's value, before this
     /// returns; so there may be fewer rows than simulations, and none at all.
     ///
+    /// Fewer simulations start, perhaps none, where a plan's phase or a beam's level must be told
+    /// first, where more than `max_collisions` would meet, and in a deterministic search while any
+    /// leaf is open. Tell what is in flight, and ask again.
+    ///
     /// O(nodes on the paths).
     ///
     /// # Errors
     ///
     /// `InvalidArgument`: `num_simulations` is 0. `TooManyInFlight`: more than 65,535 would be in
-    /// flight. `TreeFull`: the root would have 2^31 visits.
+    /// flight. `TreeFull`: the root would have 2^31 visits. `Exhausted`: nothing is left to ask for.
     pub fn ask(&mut self, num_simulations: u32) -> Result<Leaves, Error> {
         self.frontier.clear();
         self.opened.clear();
         self.check_ask(num_simulations)?;
-        let started = num_simulations - self.resume(num_simulations);
-        if started > 0 {
+        if self.is_round_open() || (self.is_solved() && self.parked.is_empty()) {
+            return Ok(Leaves::default());
+        }
+        if self.config.policy.is_best_first() {
+            self.open_best(num_simulations);
+            return Ok(self.finish_ask());
+        }
+        let resumed = self.resume(num_simulations);
+        let started = (num_simulations - resumed).min(self.planned_room());
+        self.in_flight += started;
+        if let Policy::Gumbel(_) = self.config.policy {
+            self.start_planned(started);
+        } else if started > 0 {
             self.frontier.push(Visit::of(Block::ROOT, 0, started));
-            self.in_flight += started;
         }
         Ok(self.finish_ask())
+    }
+
+    /// Sends simulations from the root to the candidates of the plan, and on to the frontier.
+    fn start_planned(&mut self, times: u32) {
+        let mut shares = Vec::new();
+        if times > 0 {
+            self.share_planned(times, &mut shares);
+        }
+        let count = self.tree.count(Block::ROOT);
+        for (edge, share) in shares {
+            let root = Visit::of(Block::ROOT, 0, share);
+            self.descent().enter(root, count, edge, share);
+        }
+        self.frontier.append(&mut self.next);
+    }
+
+    /// Whether this search waits for all its open leaves before it asks for more.
+    fn is_round_open(&self) -> bool {
+        self.config.deterministic && self.tickets.num_open() > 0
     }
 
     /// Takes the frontier down; returns the leaves that were opened, read out of their tickets.
     fn finish_ask(&mut self) -> Leaves {
         self.descend();
+        self.take_back_refused();
         let leaves = self.leaves();
         Leaves {
             num_completed: self.complete_revisits(),
@@ -109,25 +146,24 @@ impl TreeSearch {
                 found,
             ));
         }
-        self.check_room(1)?;
-        self.in_flight += 1;
-        let (mut below, mut depth) = (block, 0);
-        while let Some((above, edge)) = self.tree.parent(below) {
-            let count = self.tree.count(above);
-            self.tree.enter(above, count, edge as usize, 1);
-            below = above;
-            depth += 1;
+        let is_node = matches!(self.tree.edge(block, action).child, Child::Node(_));
+        if is_node && self.config.policy.is_best_first() {
+            let found = format!("{action} of node {node}, which is expanded");
+            return Err(invalid(
+                "action",
+                "one that best-first search can visit",
+                found,
+            ));
         }
+        self.check_room(1)?;
         self.frontier.clear();
         self.opened.clear();
-        let mut descent = Descent {
-            tree: &mut self.tree,
-            tickets: &mut self.tickets,
-            opened: &mut self.opened,
-            next: &mut self.frontier,
-            revisits: &mut self.revisits,
-        };
-        descent.enter(Visit::of(block, depth, 1), count, action, 1);
+        if self.is_round_open() {
+            return Ok(Leaves::default());
+        }
+        let depth = self.tree.ancestors(block).count() as u32;
+        self.send((block, action, depth));
+        std::mem::swap(&mut self.frontier, &mut self.next);
         Ok(self.finish_ask())
     }
 
@@ -149,6 +185,11 @@ impl TreeSearch {
     fn check_ask(&self, num_simulations: u32) -> Result<(), Error> {
         if num_simulations == 0 {
             return Err(invalid("num_simulations", "at least 1", 0));
+        }
+        if self.in_flight == 0 && self.is_exhausted() {
+            return Err(Error::Exhausted {
+                num_simulations: self.completed,
+            });
         }
         self.check_room(num_simulations.saturating_sub(self.num_parked()))
     }
@@ -188,35 +229,68 @@ impl TreeSearch {
         let rule = self.rule();
         while !self.frontier.is_empty() {
             touch(&self.tree, &self.frontier);
-            let mut descent = Descent {
-                tree: &mut self.tree,
-                tickets: &mut self.tickets,
-                opened: &mut self.opened,
-                next: &mut self.next,
-                revisits: &mut self.revisits,
-            };
-            for visit in self.frontier.drain(..) {
+            let mut frontier = std::mem::take(&mut self.frontier);
+            let mut selector = std::mem::take(&mut self.selector);
+            let mut descent = self.descent();
+            for visit in frontier.drain(..) {
                 let block = visit.block;
                 let count = descent.tree.count(block);
-                for &(edge, times) in self.selector.split(descent.tree, block, rule, visit.times) {
+                for &(edge, times) in selector.split(descent.tree, block, rule, visit.times) {
                     descent.enter(visit, count, edge, times);
                 }
             }
-            std::mem::swap(&mut self.frontier, &mut self.next);
+            self.selector = selector;
+            self.frontier = std::mem::replace(&mut self.next, frontier);
         }
+    }
+
+    #[inline]
+    pub(super) fn descent(&mut self) -> Descent<'_> {
+        Descent {
+            tree: &mut self.tree,
+            tickets: &mut self.tickets,
+            opened: &mut self.opened,
+            next: &mut self.next,
+            revisits: &mut self.revisits,
+            refused: &mut self.refused,
+            most: self
+                .config
+                .max_collisions
+                .map_or(u32::MAX, |most| most.saturating_add(1)),
+        }
+    }
+
+    /// Takes visits back: those beyond the cap of collisions, and those of leaves that failed.
+    pub(super) fn take_back_refused(&mut self) {
+        if self.refused.is_empty() {
+            return;
+        }
+        for (place, times) in self.refused.drain(..) {
+            self.ascent
+                .start(&mut self.tree, Change::Undo, place, (times, 0.0));
+            self.in_flight -= times;
+        }
+        self.ascent.finish(&mut self.tree, Change::Undo);
     }
 
     /// Backs up the revisits of leaves that nothing follows, each with its leaf's value.
     fn complete_revisits(&mut self) -> u32 {
         let change = self.change();
         let mut completed = 0;
-        for visit in self.revisits.drain(..) {
-            let place = (visit.block, visit.edge.into(), visit.depth.into());
-            let value = self.tree.value(visit.block, visit.edge.into());
+        let mut revisits = std::mem::take(&mut self.revisits);
+        for visit in revisits.drain(..) {
+            let (block, edge) = (visit.block, u32::from(visit.edge));
+            let value = match self.tree.edge(block, edge).child {
+                Child::Merged(with) => self.value_of(with),
+                _ => self.tree.value(block, edge),
+            };
             let load = change.load(visit.times, value);
+            let place = (block, edge, visit.depth.into());
             self.ascent.start(&mut self.tree, change, place, load);
+            self.tree.set_value(block, edge, value);
             completed += visit.times;
         }
+        self.revisits = revisits;
         self.ascent.finish(&mut self.tree, change);
         self.completed += u64::from(completed);
         self.in_flight -= completed;
@@ -225,35 +299,53 @@ impl TreeSearch {
 }
 
 /// What one level of a descent reads and writes.
-struct Descent<'a> {
+pub(super) struct Descent<'a> {
     tree: &'a mut Tree,
     tickets: &'a mut Tickets,
     opened: &'a mut Vec<u32>,
     next: &'a mut Vec<Visit>,
     revisits: &'a mut Vec<Visit>,
+    refused: &'a mut Vec<Refused>,
+    /// Simulations that may wait for one leaf.
+    most: u32,
 }
 
 impl Descent<'_> {
     /// Takes `times` of the visits of a node with `count` edges to one of them.
     #[inline]
-    fn enter(&mut self, node: Visit, count: usize, edge: u32, times: u32) {
+    pub(super) fn enter(&mut self, node: Visit, count: usize, edge: u32, times: u32) {
         let place = (node.block, edge, u32::from(node.depth));
         match self.tree.enter(node.block, count, edge as usize, times) {
             Child::Node(below) => self.next.push(Visit::of(below, place.2 + 1, times)),
             Child::Fresh => self.open(place, times, Kind::Evaluate),
             Child::Leaf(LeafState::Open) => self.open(place, times, Kind::Expand),
-            Child::Pending(slot) => self.tickets.join(slot, times),
-            Child::Leaf(LeafState::Terminal | LeafState::Limited) => self.revisits.push(Visit {
-                edge: edge as u16,
-                times,
-                ..node
-            }),
+            Child::Pending(slot) => {
+                let joining = times.min(self.most - self.tickets.get(slot).visits().min(self.most));
+                self.tickets.join(slot, joining);
+                self.refuse(place, times - joining);
+            }
+            Child::Leaf(LeafState::Terminal | LeafState::Limited) | Child::Merged(_) => {
+                self.revisits.push(Visit {
+                    edge: edge as u16,
+                    times,
+                    ..node
+                });
+            }
+        }
+    }
+
+    #[inline]
+    fn refuse(&mut self, place: (Block, u32, u32), times: u32) {
+        if times > 0 {
+            self.refused.push((place, times));
         }
     }
 
     #[inline]
     fn open(&mut self, place: (Block, u32, u32), times: u32, kind: Kind) {
-        let slot = self.tickets.open(place, kind, times);
+        let waiting = times.min(self.most);
+        self.refuse(place, times - waiting);
+        let slot = self.tickets.open(place, kind, waiting);
         let (block, edge, _) = place;
         self.tree.set_child(block, edge, Child::Pending(slot));
         self.opened.push(slot);

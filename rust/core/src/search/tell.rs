@@ -1,136 +1,24 @@
 //! Evaluate, expand, backup: what callers found out about leaves goes into the tree.
 
+use std::collections::HashMap;
+
 use super::tickets::{Kind, Ticket};
-use super::{Candidates, Parked, TreeSearch, VALUE_RANGE, check_length, is_value};
+use super::told::{Row, Told, ValueRange};
+use super::{Backup, Held, Parked, TreeSearch, is_value};
 use crate::Error;
-use crate::tree::{Change, Child, LeafState, MAX_EDGES, Tree};
-
-/// What is told of n leaves, in columns.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Told<'a> {
-    /// `[n]`, as `ask` gave them, without repeats, in any order.
-    pub ids: &'a [u64],
-    /// `[n]`, finite, at most 1e38 in magnitude; not read where a leaf wants its candidates only.
-    pub values: &'a [f32],
-    /// `[n]`, whether the episode ends at the leaf; nowhere where absent.
-    pub terminal: Option<&'a [bool]>,
-    /// The leaves' candidates, as far as they are known.
-    pub candidates: CandidateColumns<'a>,
-}
-
-/// The candidates of n leaves, ragged: counts, and columns with the candidates of all leaves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CandidateColumns<'a> {
-    /// `[n]`, -1 where they are not known; 0 makes the leaf terminal. Unknown everywhere where absent.
-    pub counts: Option<&'a [i32]>,
-    /// `[sum of the counts]`, see [`Candidates::priors`].
-    pub priors: Option<&'a [f32]>,
-    /// `[sum of the counts]`, see [`Candidates::first_values`].
-    pub first_values: Option<&'a [f32]>,
-}
-
-/// One row of what is told.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    index: usize,
-    value: f32,
-    is_terminal: bool,
-    candidates: Option<Candidates<'a>>,
-}
-
-impl<'a> Told<'a> {
-    fn check_lengths(&self) -> Result<(), Error> {
-        let rows = self.ids.len();
-        check_length("values", "one for each id", Some(self.values), rows)?;
-        check_length("terminal", "one for each id", self.terminal, rows)?;
-        let columns = self.candidates;
-        check_length("candidates", "one for each id", columns.counts, rows)?;
-        let counts = columns.counts.unwrap_or_default().iter();
-        let total = counts.map(|&count| count.max(0) as usize).sum();
-        check_length("priors", "one for each candidate", columns.priors, total)?;
-        check_length(
-            "first_values",
-            "one for each candidate",
-            columns.first_values,
-            total,
-        )
-    }
-
-    /// Row `index`; `end` is where the candidates of the rows before it end, and moves on. The
-    /// lengths have been checked.
-    #[inline]
-    fn row(&self, index: usize, end: &mut usize) -> Row<'a> {
-        let count = self.candidates.counts.map_or(-1, |counts| counts[index]);
-        let start = *end;
-        *end += count.max(0) as usize;
-        let part = |column: Option<&'a [f32]>| column.map(|column| &column[start..*end]);
-        Row {
-            index,
-            value: self.values[index],
-            is_terminal: self.terminal.is_some_and(|terminal| terminal[index]),
-            candidates: (count >= 0).then(|| Candidates {
-                count: count as usize,
-                priors: part(self.candidates.priors),
-                first_values: part(self.candidates.first_values),
-            }),
-        }
-    }
-}
-
-impl Row<'_> {
-    #[inline]
-    fn check(&self, kind: Kind) -> Result<(), Error> {
-        let fail = |name, expected, found: String| {
-            Err(Error::InvalidRow {
-                row: self.index,
-                name,
-                expected,
-                found,
-            })
-        };
-        if kind == Kind::Evaluate && !is_value(self.value) {
-            return fail("values", VALUE_RANGE, self.value.to_string());
-        }
-        let Some(candidates) = &self.candidates else {
-            if kind == Kind::Expand && !self.is_terminal {
-                return fail(
-                    "candidates",
-                    "given, as this leaf wants them",
-                    "none".into(),
-                );
-            }
-            return Ok(());
-        };
-        let most = if self.is_terminal { 0 } else { MAX_EDGES };
-        if candidates.count > most {
-            let expected = if self.is_terminal {
-                "none where terminal"
-            } else {
-                "at most 65535"
-            };
-            return fail("candidates", expected, candidates.count.to_string());
-        }
-        match candidates.flaw() {
-            Some((name, expected, found)) => fail(name, expected, found.to_string()),
-            None => Ok(()),
-        }
-    }
-
-    fn ends_here(&self) -> bool {
-        self.is_terminal
-            || self
-                .candidates
-                .is_some_and(|candidates| candidates.count == 0)
-    }
-}
+use crate::tree::{Block, Change, Child, LeafState, Tree};
 
 impl TreeSearch {
     /// Tells what became of open leaves: any of them, in any order. Returns for each row the node
     /// that its candidates made, or `None`.
     ///
-    /// A leaf's value counts once for each simulation that waits for it. Candidates of a leaf at the
-    /// depth limit are not kept. Nothing happens for leaves that `advance` has discarded.
-    /// O(rows + edges above them).
+    /// A leaf's value counts once for each simulation that waits for it. Candidates are not kept of a
+    /// leaf at the depth limit, nor where the memory is spent. A leaf with the key of a node is merged
+    /// with it: it has that node's value, now and whenever it is visited again, and asks for nothing.
+    /// Nothing happens for leaves that `advance` has discarded. O(rows + edges above them).
+    ///
+    /// A deterministic search returns no node before the last open leaf is told; then
+    /// [`Self::settled`] has those of the calls before.
     ///
     /// # Errors
     ///
@@ -139,33 +27,130 @@ impl TreeSearch {
     /// `TreeFull`. Nothing is applied then, so the row can be mended and all be told again.
     pub fn tell(&mut self, told: Told<'_>) -> Result<Vec<Option<u32>>, Error> {
         self.check_told(&told)?;
+        if self.config.deterministic {
+            return Ok(self.hold(&told));
+        }
+        let channels = self.config.channels;
+        if self.tree.rows.width() > 0 {
+            self.note(told.rows(channels));
+        }
+        Ok(self.apply(told.rows(channels)))
+    }
+
+    #[inline]
+    fn apply<'a>(
+        &mut self,
+        rows: impl ExactSizeIterator<Item = (u64, Row<'a>)>,
+    ) -> Vec<Option<u32>> {
         let change = self.change();
-        let mut nodes = Vec::with_capacity(told.ids.len());
-        let mut end = 0;
-        for (index, &id) in told.ids.iter().enumerate() {
-            let row = told.row(index, &mut end);
+        let mut nodes = Vec::with_capacity(rows.len());
+        for (id, row) in rows {
             let ticket = self.tickets.close(id);
-            nodes.push(if ticket.is_discarded() {
-                None
-            } else {
-                match ticket.kind {
-                    Kind::Evaluate => self.evaluate(&ticket, &row, change),
-                    Kind::Expand => self.unpark(&ticket, &row, change),
-                }
-            });
+            nodes.push(self.apply_row(&ticket, &row, change));
         }
         self.ascent.finish(&mut self.tree, change);
-        Ok(nodes)
+        self.take_back_refused();
+        self.prove();
+        nodes
+    }
+
+    #[inline]
+    fn apply_row(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
+        if ticket.is_discarded() {
+            return None;
+        }
+        if let Some(&with) = self.keys.get(&row.key) {
+            self.merge(ticket, (with, change));
+            return None;
+        }
+        match ticket.kind {
+            Kind::Evaluate => self.evaluate(ticket, row, change),
+            Kind::Expand => self.unpark(ticket, row, change),
+        }
+    }
+
+    /// Keeps beside the tree what leaves were told. A leaf that is merged was told what the edge to
+    /// its state was told, or its own row where that state is the root's.
+    fn note<'a>(&mut self, rows: impl Iterator<Item = (u64, Row<'a>)>) {
+        for (id, row) in rows {
+            let ticket = *self.tickets.get(id as u32);
+            if ticket.is_discarded() || ticket.kind == Kind::Expand {
+                continue;
+            }
+            let (block, edge, _) = ticket.place();
+            let to = Tree::row(block, self.tree.node(block), edge);
+            let with = self.keys.get(&row.key);
+            if let Some((above, edge)) = with.and_then(|&with| self.tree.parent(with)) {
+                let from = Tree::row(above, self.tree.node(above), edge);
+                self.tree.rows.copy_within(from, to);
+            } else {
+                self.tree.rows.set(to, row.numbers, row.weights);
+            }
+        }
+    }
+
+    /// Keeps rows until the round is told.
+    fn hold(&mut self, told: &Told<'_>) -> Vec<Option<u32>> {
+        for &id in told.ids {
+            self.tickets.hold(id);
+        }
+        self.held.push(told);
+        let mut settled: HashMap<u64, Option<u32>> = self.settle().into_iter().collect();
+        let nodes = told.ids.iter();
+        let nodes = nodes.map(|id| settled.remove(id).flatten()).collect();
+        let earlier = settled.into_iter();
+        let earlier = earlier.filter_map(|(id, node)| Some((id, node?)));
+        self.held.settled.extend(earlier);
+        self.held.settled.sort_unstable();
+        nodes
+    }
+
+    /// Applies what is held if no leaf is open; returns the ids and the nodes that they became.
+    pub(super) fn settle(&mut self) -> Vec<(u64, Option<u32>)> {
+        if self.tickets.num_open() > 0 || self.held.calls.is_empty() {
+            return Vec::new();
+        }
+        let held = Held {
+            calls: std::mem::take(&mut self.held.calls),
+            ..Held::default()
+        };
+        let rows = held.rows(&self.tickets, self.config.channels);
+        let ids: Vec<u64> = rows.iter().map(|&(id, _)| id).collect();
+        if self.tree.rows.width() > 0 {
+            self.note(rows.iter().copied());
+        }
+        let nodes = self.apply(rows.into_iter());
+        ids.into_iter().zip(nodes).collect()
+    }
+
+    /// Settles where the last open leaf of a round was not told, but failed or freed.
+    pub(super) fn settle_earlier(&mut self) {
+        let settled = self.settle().into_iter();
+        let nodes = settled.filter_map(|(id, node)| Some((id, node?)));
+        self.held.settled.extend(nodes);
+    }
+
+    /// The nodes, by the ids of their leaves, that earlier calls of `tell` made when the last call of
+    /// their round was applied, in a deterministic search. They are given out once.
+    pub fn settled(&mut self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut self.held.settled)
     }
 
     fn check_told(&mut self, told: &Told<'_>) -> Result<(), Error> {
-        told.check_lengths()?;
+        let channels = self.config.channels;
+        told.check_lengths(channels)?;
+        let range = match self.config.backup {
+            Backup::PowerMean { .. } => ValueRange::AtLeastZero,
+            _ => ValueRange::Any,
+        };
         self.tickets.begin();
-        let (mut words, mut end) = (0, 0);
-        for (index, &id) in told.ids.iter().enumerate() {
-            let row = told.row(index, &mut end);
-            let ticket = self.tickets.check(id, index)?;
-            row.check(ticket.kind)?;
+        let mut words = 0;
+        for (id, row) in told.rows(channels) {
+            let ticket = self.tickets.check(id, row.index)?;
+            let with = self.keys.get(&row.key);
+            let is_merged = with.is_some_and(|&with| with != Block::ROOT);
+            let range = if is_merged { ValueRange::Unread } else { range };
+            row.check(ticket.kind, channels, range)?;
             words += row.candidates.map_or(0, |given| Tree::length(given.count));
         }
         if self.tree.has_room(words) {
@@ -177,49 +162,112 @@ impl TreeSearch {
 
     fn evaluate(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
         let (block, edge, depth) = ticket.place();
-        self.widen(&[row.value]);
-        self.complete(ticket, row.value, change);
+        let value = row.scalar(&self.config.channels);
+        if !is_value(value) {
+            // It was to be merged with a state that has been freed meanwhile.
+            self.tree.set_child(block, edge, Child::Fresh);
+            self.refuse(ticket);
+            return None;
+        }
+        self.widen(&[value]);
+        self.complete(ticket, value, change);
+        if row.ends_here() {
+            self.end(ticket);
+            return None;
+        }
         let is_limited = depth + 1 >= self.config.max_depth;
-        let state = match row.candidates {
-            _ if row.ends_here() => LeafState::Terminal,
-            _ if is_limited => LeafState::Limited,
-            Some(candidates) => {
-                let below = self.expand((block, edge), candidates);
+        match row.candidates {
+            Some(candidates) if !is_limited && self.may_keep(candidates.count) => {
+                let below = self.expand((block, edge, depth), candidates);
                 return Some(self.tree.node(below));
             }
-            None => LeafState::Open,
-        };
-        self.tree.set_child(block, edge, Child::Leaf(state));
+            None if !is_limited => {
+                self.tree
+                    .set_child(block, edge, Child::Leaf(LeafState::Open));
+                self.list_edge((block, edge, depth));
+            }
+            _ => self
+                .tree
+                .set_child(block, edge, Child::Leaf(LeafState::Limited)),
+        }
         None
     }
 
     /// Takes the candidates of a leaf whose simulations are parked.
     fn unpark(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
         let (block, edge, depth) = ticket.place();
-        if let Some(candidates) = row.candidates
-            && !row.ends_here()
-        {
-            let below = self.expand((block, edge), candidates);
+        let value = self.tree.value(block, edge);
+        if row.ends_here() {
+            self.end(ticket);
+            self.complete_expanded(ticket, value, change);
+            return None;
+        }
+        let candidates = row.candidates.filter(|given| self.may_keep(given.count));
+        let Some(candidates) = candidates else {
+            self.tree
+                .set_child(block, edge, Child::Leaf(LeafState::Limited));
+            self.complete_expanded(ticket, value, change);
+            return None;
+        };
+        let below = self.expand((block, edge, depth), candidates);
+        if self.config.policy.is_best_first() {
+            self.refuse(ticket);
+        } else {
             self.parked.push(Parked {
                 block: below,
                 depth: depth + 1,
                 visits: ticket.visits(),
             });
-            return Some(self.tree.node(below));
         }
-        let terminal = Child::Leaf(LeafState::Terminal);
-        self.tree.set_child(block, edge, terminal);
-        self.complete(ticket, self.tree.value(block, edge), change);
-        None
+        Some(self.tree.node(below))
+    }
+
+    /// Makes a leaf share the value of the node that has its state.
+    fn merge(&mut self, ticket: &Ticket, (with, change): (Block, Change)) {
+        let (block, edge, _) = ticket.place();
+        let value = self.value_of(with);
+        self.complete_expanded(ticket, value, change);
+        self.tree.set_value(block, edge, value);
+        self.tree.set_child(block, edge, Child::Merged(with));
+    }
+
+    /// Whether a node with so many edges may still be added; if not, the search has become full.
+    fn may_keep(&mut self, count: usize) -> bool {
+        let may_keep = self.tree.may_grow(count);
+        self.is_full |= !may_keep;
+        may_keep
+    }
+
+    fn end(&mut self, ticket: &Ticket) {
+        let (block, edge, _) = ticket.place();
+        self.tree
+            .set_child(block, edge, Child::Leaf(LeafState::Terminal));
+        self.ended.push(block);
     }
 
     /// Completes the simulations of a ticket with a value each.
+    #[inline]
     fn complete(&mut self, ticket: &Ticket, value: f32, change: Change) {
         let load = change.load(ticket.visits(), value);
         self.ascent
             .start(&mut self.tree, change, ticket.place(), load);
         self.completed += u64::from(ticket.visits());
         self.in_flight -= ticket.visits();
+    }
+
+    /// The same for a leaf that may have asked for its candidates. In best-first search that is no
+    /// visit, and is taken back.
+    fn complete_expanded(&mut self, ticket: &Ticket, value: f32, change: Change) {
+        if ticket.kind == Kind::Expand && self.config.policy.is_best_first() {
+            self.refuse(ticket);
+        } else {
+            self.complete(ticket, value, change);
+        }
+    }
+
+    /// Has the simulations of a ticket taken back once the ascent is through.
+    fn refuse(&mut self, ticket: &Ticket) {
+        self.refused.push((ticket.place(), ticket.visits()));
     }
 
     /// Takes simulations back: all counts are as if these leaves had never been asked for.
@@ -238,18 +286,20 @@ impl TreeSearch {
             if ticket.is_discarded() {
                 continue;
             }
-            let (block, edge, _) = ticket.place();
+            let (block, edge, depth) = ticket.place();
             let child = match ticket.kind {
                 Kind::Evaluate => Child::Fresh,
                 Kind::Expand => Child::Leaf(LeafState::Open),
             };
             self.tree.set_child(block, edge, child);
-            let load = (ticket.visits(), 0.0);
-            self.ascent
-                .start(&mut self.tree, Change::Undo, ticket.place(), load);
-            self.in_flight -= ticket.visits();
+            self.refuse(&ticket);
+            if ticket.kind == Kind::Evaluate && self.config.policy.is_best_first() {
+                self.count_visit(depth, true);
+            }
+            self.list_edge((block, edge, depth));
         }
-        self.ascent.finish(&mut self.tree, Change::Undo);
+        self.take_back_refused();
+        self.settle_earlier();
         Ok(())
     }
 

@@ -3,12 +3,17 @@
 use super::{Block, HEADER, ID, IN_FLIGHT, LINK, MARKED, Tree};
 
 /// What happens to an edge's visits in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Change {
     /// They are completed; the value becomes the mean of all completed visits.
     Mean,
     /// They are completed; the value becomes the maximum of all completed visits.
     Max,
+    /// They are completed; the value becomes the power mean, with this exponent, of what the edge was
+    /// told and of the edges below it.
+    Power(f64),
+    /// They are completed; the value becomes the mean of `told + discount * what came from below`.
+    Discounted(f64),
     /// They are taken back.
     Undo,
 }
@@ -19,7 +24,7 @@ impl Change {
     pub(crate) fn load(self, visits: u32, value: f32) -> (u32, f64) {
         match self {
             Self::Max => (visits, f64::from(value)),
-            Self::Mean | Self::Undo => (visits, f64::from(value) * f64::from(visits)),
+            _ => (visits, f64::from(value) * f64::from(visits)),
         }
     }
 }
@@ -80,13 +85,24 @@ impl Ascent {
                 let Some(place) = tree.parent(item.block) else {
                     continue;
                 };
-                tree.change(change, place, (item.visits, item.value));
                 let level = above
                     .last_mut()
                     .expect("a node with a parent lies below the first level. This is a bug.");
-                load(level, tree, change, place.0, (item.visits, item.value));
+                let value = tree.pass(change, place, &item, level);
+                load(level, tree, change, place.0, (item.visits, value));
             }
         }
+    }
+}
+
+/// The id of a block that may be loaded at its level.
+#[inline]
+fn id_of(tree: &Tree, block: Block, level: &[Load]) -> u32 {
+    let word = tree.words[block.word() + ID];
+    if tree.words[block.word() + LINK] & MARKED == 0 {
+        word
+    } else {
+        level[word as usize].node
     }
 }
 
@@ -120,7 +136,7 @@ fn load(
     item.visits += visits;
     match change {
         Change::Max => item.value = item.value.max(value),
-        Change::Mean | Change::Undo => item.value += value,
+        _ => item.value += value,
     }
 }
 
@@ -143,10 +159,73 @@ impl Tree {
         let new = match change {
             Change::Max if done > 0 => old.max(value as f32),
             Change::Max => value as f32,
-            Change::Mean | Change::Undo => {
-                ((f64::from(old) * f64::from(done) + value) / f64::from(done + visits)) as f32
-            }
+            _ => ((f64::from(old) * f64::from(done) + value) / f64::from(done + visits)) as f32,
         };
         self.words[at + count] = new.to_bits();
     }
+
+    /// Changes the edge above a loaded block; returns what goes on to its node. The value of a solved
+    /// block's edge is known, and stays.
+    #[inline]
+    fn pass(
+        &mut self,
+        change: Change,
+        (block, edge): (Block, u32),
+        item: &Load,
+        level: &[Load],
+    ) -> f64 {
+        let value = match change {
+            Change::Discounted(discount) => {
+                let told = self.told(block, id_of(self, block, level), edge);
+                f64::from(told) * f64::from(item.visits) + discount * item.value
+            }
+            _ => item.value,
+        };
+        match change {
+            Change::Undo => self.change(change, (block, edge), (item.visits, value)),
+            _ if self.is_solved(item.block) => self.complete((block, edge), item.visits),
+            Change::Power(exponent) => {
+                let told = self.told(block, id_of(self, block, level), edge);
+                self.complete((block, edge), item.visits);
+                let below = self.edges(item.block).map(|edge| (edge.done(), edge.value));
+                let done = self.edge(block, edge).done();
+                let mean = power_mean(told, done, below, exponent);
+                self.set_value(block, edge, mean);
+            }
+            _ => self.change(change, (block, edge), (item.visits, value)),
+        }
+        value
+    }
+
+    /// Completes visits in flight and leaves the value.
+    fn complete(&mut self, (block, edge): (Block, u32), visits: u32) {
+        let at = block.word() + HEADER + 3 * self.count(block) + edge as usize;
+        self.words[at] -= visits;
+    }
+}
+
+/// `(sum of n * q^p / sum of n)^(1 / p)` over `done` visits: those below and, told `told`, the rest.
+/// The greatest value is factored out, so nothing overflows. Values are at least 0.
+///
+/// Source: Dam et al. 2019 (arXiv 1911.00384), the power mean backup.
+pub(crate) fn power_mean(
+    told: f32,
+    done: u32,
+    below: impl Iterator<Item = (u32, f32)> + Clone,
+    exponent: f64,
+) -> f32 {
+    let visited = below.filter(|&(visits, _)| visits > 0);
+    let own = done - visited.clone().map(|(visits, _)| visits).sum::<u32>();
+    let terms = visited.chain((own > 0).then_some((own, told)));
+    let greatest = terms
+        .clone()
+        .fold(0.0_f32, |most, (_, value)| most.max(value));
+    if greatest == 0.0 {
+        return 0.0;
+    }
+    let greatest = f64::from(greatest);
+    let sum = terms.fold(0.0, |sum, (visits, value)| {
+        sum + f64::from(visits) * (f64::from(value) / greatest).powf(exponent)
+    });
+    (greatest * (sum / f64::from(done)).powf(1.0 / exponent)) as f32
 }

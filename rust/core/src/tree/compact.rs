@@ -21,15 +21,18 @@ impl Moved {
 
 impl Tree {
     /// Makes `root`, a child of the root, the root: copies its subtree into a fresh arena and frees
-    /// everything else. Leaves at the depth limit open again.
+    /// everything else. Leaves that lay at a limit open again, and so do those that were merged with
+    /// what is freed.
     ///
     /// Blocks are copied breadth first, the new arena itself being the queue (Cheney 1970), and get
     /// their ids in this order. O(nodes kept).
     pub(crate) fn keep(&mut self, root: Block) -> Moved {
+        let empty = Self::new(self.rows.emptied(), self.limit);
         let mut moved = Moved {
-            old: std::mem::replace(self, Self::new()),
+            old: std::mem::replace(self, empty),
             kept: Vec::new(),
         };
+        let mut merged = Vec::new();
         let mut block = self.copy(&mut moved, root, None);
         while block.word() < self.words.len() - PADDING {
             for edge in 0..self.count(block) as u32 {
@@ -41,10 +44,17 @@ impl Tree {
                     Child::Leaf(LeafState::Limited) => {
                         self.set_child(block, edge, Child::Leaf(LeafState::Open));
                     }
+                    Child::Merged(with) => merged.push((block, edge, with)),
                     _ => {}
                 }
             }
             block = self.after(block);
+        }
+        for (block, edge, with) in merged {
+            let child = moved
+                .block(with)
+                .map_or(Child::Leaf(LeafState::Open), Child::Merged);
+            self.set_child(block, edge, child);
         }
         moved
     }
@@ -54,16 +64,23 @@ impl Tree {
         self.words.truncate(PADDING);
         self.words.fill(0);
         self.landmarks.clear();
+        self.rows = self.rows.emptied();
         self.num_nodes = 0;
     }
 
     fn copy(&mut self, moved: &mut Moved, from: Block, parent: Option<(Block, u32)>) -> Block {
-        let count = moved.old.count(from);
+        let (count, node) = (moved.old.count(from), moved.old.node(from));
         let block = self.append(parent, count);
+        let first = Self::row(from, node, 0);
+        self.rows
+            .copy(&moved.old.rows, first..first + count, self.limit);
+        if moved.old.is_solved(from) {
+            self.set_solved(block);
+        }
         let (start, end) = (from.word() + HEADER, from.word() + Self::length(count));
         let columns = block.word() + HEADER..block.word() + Self::length(count);
         self.words[columns].copy_from_slice(&moved.old.words[start..end]);
-        moved.kept.push(moved.old.node(from));
+        moved.kept.push(node);
         moved.old.words[from.word() + ID] = block.0;
         moved.old.words[from.word() + LINK] |= MARKED;
         block

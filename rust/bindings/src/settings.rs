@@ -1,0 +1,199 @@
+//! The settings of a search: a Python dataclass in, a configuration for the core, and back.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use similar_fast_core::Error;
+use similar_fast_core::search::{Backup, Channels, Config, Fpu, Gumbel, Normalize, Policy};
+
+/// `None`, "minmax" or (low, high).
+#[derive(FromPyObject)]
+enum Scale {
+    Name(String),
+    Range(f32, f32),
+}
+
+/// A value or, checked by the caller, "parent".
+#[derive(FromPyObject)]
+enum Urgency {
+    Value(f32),
+    #[allow(dead_code)] // there is one name only
+    Name(String),
+}
+
+/// The attributes of `similar_fast.tree_settings.TreeSettings`, whose docstring explains them.
+#[derive(FromPyObject)]
+pub(crate) struct Settings {
+    policy: String,
+    c_puct: f32,
+    c_visit: f32,
+    c_scale: f32,
+    max_considered: i64,
+    num_simulations: i64,
+    beam_width: i64,
+    backup: String,
+    exponent: f32,
+    discount: f32,
+    fpu: Urgency,
+    normalize: Option<Scale>,
+    max_depth: i64,
+    virtual_loss: i64,
+    max_collisions: Option<i64>,
+    channels: i64,
+    weights: Option<Vec<f32>>,
+    solve: bool,
+    deterministic: bool,
+    max_nbytes: Option<i64>,
+}
+
+impl Settings {
+    pub(crate) fn config(self) -> Result<Config, Error> {
+        let channels = match (self.channels, &self.weights) {
+            (0, None) => Channels::NONE,
+            (count, None) => Channels::gated(count.max(0) as usize)?,
+            (_, Some(weights)) => Channels::weighted(weights)?,
+        };
+        Ok(Config {
+            policy: self.policy()?,
+            backup: self.backup()?,
+            fpu: match self.fpu {
+                Urgency::Value(value) => Fpu::Value(value),
+                Urgency::Name(_) => Fpu::Parent,
+            },
+            normalize: normalize_of(self.normalize)?,
+            max_depth: count(self.max_depth),
+            virtual_loss: u32::try_from(self.virtual_loss).unwrap_or(u32::MAX),
+            max_collisions: self.max_collisions.map(count),
+            channels,
+            solve: self.solve,
+            deterministic: self.deterministic,
+            max_nbytes: self.max_nbytes.map(|bytes| bytes.max(0) as usize),
+        })
+    }
+
+    fn policy(&self) -> Result<Policy, Error> {
+        match self.policy.as_str() {
+            "puct" => Ok(Policy::Puct { c: self.c_puct }),
+            "uct" => Ok(Policy::Uct { c: self.c_puct }),
+            "gumbel" => Ok(Policy::Gumbel(Gumbel {
+                c_visit: self.c_visit,
+                c_scale: self.c_scale,
+                max_considered: count(self.max_considered),
+                num_simulations: count(self.num_simulations),
+            })),
+            "best_first" => Ok(Policy::BestFirst),
+            "beam" => Ok(Policy::Beam {
+                width: count(self.beam_width),
+            }),
+            other => {
+                let expected = "\"puct\", \"uct\", \"gumbel\", \"best_first\" or \"beam\"";
+                Err(unknown_name("policy", expected, other))
+            }
+        }
+    }
+
+    fn backup(&self) -> Result<Backup, Error> {
+        match self.backup.as_str() {
+            "mean" => Ok(Backup::Mean),
+            "max" => Ok(Backup::Max),
+            "power_mean" => Ok(Backup::PowerMean {
+                exponent: self.exponent,
+            }),
+            "discounted" => Ok(Backup::Discounted {
+                discount: self.discount,
+            }),
+            other => {
+                let expected = "\"mean\", \"max\", \"power_mean\" or \"discounted\"";
+                Err(unknown_name("backup", expected, other))
+            }
+        }
+    }
+}
+
+/// A configuration as keyword arguments of `TreeSettings`; what it has no use for is left out.
+pub(crate) fn settings_of<'py>(py: Python<'py>, config: &Config) -> PyResult<Bound<'py, PyDict>> {
+    let settings = PyDict::new(py);
+    let policy = match config.policy {
+        Policy::Puct { c } => {
+            settings.set_item("c_puct", c)?;
+            "puct"
+        }
+        Policy::Uct { c } => {
+            settings.set_item("c_puct", c)?;
+            "uct"
+        }
+        Policy::Gumbel(gumbel) => {
+            settings.set_item("c_visit", gumbel.c_visit)?;
+            settings.set_item("c_scale", gumbel.c_scale)?;
+            settings.set_item("max_considered", gumbel.max_considered)?;
+            settings.set_item("num_simulations", gumbel.num_simulations)?;
+            "gumbel"
+        }
+        Policy::BestFirst => "best_first",
+        Policy::Beam { width } => {
+            settings.set_item("beam_width", width)?;
+            "beam"
+        }
+    };
+    settings.set_item("policy", policy)?;
+    let backup = match config.backup {
+        Backup::Mean => "mean",
+        Backup::Max => "max",
+        Backup::PowerMean { exponent } => {
+            settings.set_item("exponent", exponent)?;
+            "power_mean"
+        }
+        Backup::Discounted { discount } => {
+            settings.set_item("discount", discount)?;
+            "discounted"
+        }
+    };
+    settings.set_item("backup", backup)?;
+    match config.fpu {
+        Fpu::Value(value) => settings.set_item("fpu", value)?,
+        Fpu::Parent => settings.set_item("fpu", "parent")?,
+    }
+    match config.normalize {
+        Normalize::None => settings.set_item("normalize", py.None())?,
+        Normalize::MinMax => settings.set_item("normalize", "minmax")?,
+        Normalize::Range { low, high } => settings.set_item("normalize", (low, high))?,
+    }
+    settings.set_item("max_depth", config.max_depth)?;
+    settings.set_item("virtual_loss", config.virtual_loss)?;
+    settings.set_item("max_collisions", config.max_collisions)?;
+    settings.set_item("channels", config.channels.count())?;
+    if let Some(weights) = config.channels.weights()
+        && !config.channels.is_gated()
+    {
+        settings.set_item("weights", PyTuple::new(py, weights)?)?;
+    }
+    settings.set_item("solve", config.solve)?;
+    settings.set_item("deterministic", config.deterministic)?;
+    settings.set_item("max_nbytes", config.max_nbytes)?;
+    Ok(settings)
+}
+
+fn normalize_of(scale: Option<Scale>) -> Result<Normalize, Error> {
+    match scale {
+        None => Ok(Normalize::None),
+        Some(Scale::Range(low, high)) => Ok(Normalize::Range { low, high }),
+        Some(Scale::Name(name)) if name == "minmax" => Ok(Normalize::MinMax),
+        Some(Scale::Name(name)) => Err(unknown_name(
+            "normalize",
+            "\"minmax\", a range (low, high) or None",
+            &name,
+        )),
+    }
+}
+
+fn unknown_name(name: &'static str, expected: &'static str, found: &str) -> Error {
+    Error::InvalidArgument {
+        name,
+        expected,
+        found: format!("{found:?}"),
+    }
+}
+
+/// A Python integer as a count; what is out of range becomes a count that the core refuses.
+pub(crate) fn count(number: i64) -> u32 {
+    number.clamp(0, i64::from(u32::MAX)) as u32
+}
