@@ -39,6 +39,7 @@ class Pair:
             max_depth=config.max_depth,
             fpu=config.fpu,
             normalize=config.normalize,
+            max_collisions=None,
         )
         self.ids: dict[Path, int] = {}
 

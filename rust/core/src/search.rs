@@ -99,7 +99,8 @@ pub struct Config {
     /// counts as one visit without a value (WU-UCT), which costs no quality.
     pub virtual_loss: u32,
     /// Simulations beyond the first that may wait for one leaf; no limit where absent. An ask starts
-    /// fewer simulations where more would meet.
+    /// fewer simulations where more would meet, so that batches grow with the tree: a leaf that is
+    /// counted many times at once costs a small search most of its budget.
     pub max_collisions: Option<u32>,
     /// How many numbers a leaf is told, and how they become its value.
     pub channels: Channels,
@@ -123,7 +124,7 @@ impl Default for Config {
             normalize: Normalize::MinMax,
             max_depth: 64,
             virtual_loss: 0,
-            max_collisions: None,
+            max_collisions: Some(0),
             channels: Channels::NONE,
             solve: false,
             deterministic: false,

@@ -13,7 +13,11 @@ fn with(count: usize) -> Candidates<'static> {
 }
 
 fn search(count: usize) -> TreeSearch {
-    TreeSearch::new(Config::default(), with(count)).unwrap()
+    let config = Config {
+        max_collisions: None,
+        ..Config::default()
+    };
+    TreeSearch::new(config, with(count)).unwrap()
 }
 
 fn told<'a>(ids: &'a [u64], values: &'a [f32]) -> Told<'a> {

@@ -54,6 +54,7 @@ fn config(given: &Value) -> Config {
             },
         },
         max_depth: given["max_depth"].as_u64().unwrap() as u32,
+        max_collisions: None,
         ..Config::default()
     }
 }
