@@ -52,6 +52,8 @@ impl From<CoreError> for PyErr {
             | Error::UnknownNode { .. }
             | Error::TooManyInFlight { .. }
             | Error::TreeFull { .. }
+            | Error::TreeExhausted { .. }
+            | Error::CorruptFile { .. }
             | Error::NotExpanded { .. }
             | Error::TerminalAction { .. } => SearchError::new_err(text),
             Error::QueueFull { .. } => QueueFullError::new_err(text),

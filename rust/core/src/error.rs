@@ -66,6 +66,23 @@ pub enum Error {
         /// Bytes in use.
         nbytes: usize,
     },
+    /// No node of an adaptive search can have another child.
+    #[error(
+        "the tree is exhausted after {num_simulations} simulations: every node is terminal, without \
+         further candidates or at the depth limit"
+    )]
+    TreeExhausted {
+        /// Simulations completed.
+        num_simulations: u64,
+    },
+    /// Bytes that are not those of a saved tree.
+    #[error("the file is not a whole search tree: expected {expected}, found {found}")]
+    CorruptFile {
+        /// What a whole file has.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
     /// The search cannot advance to an action whose candidates nobody has given.
     #[error("action {action} is not expanded: its candidates must be given")]
     NotExpanded {

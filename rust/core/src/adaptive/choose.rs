@@ -1,0 +1,243 @@
+//! Which way a simulation takes at a node: a new child, or one it has.
+
+use super::arena::{Arena, Node};
+use super::draw::Stream;
+use super::posterior::{Posterior, Prior, Scale};
+use super::{Policy, Rule};
+
+/// The arm of a decision's draws for generating, for going on, and for the first node.
+const GENERATE: u64 = 0;
+const CONTINUE: u64 = 1;
+const FIRST_NODE: u64 = 2;
+
+/// What a simulation does at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Asks for another child.
+    Generate,
+    /// Waits for a child that was asked for already.
+    Wait,
+    /// Enters the open child at this index of the chooser's `children`.
+    Enter(usize),
+}
+
+/// What one batch decides by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) policy: Policy,
+    pub(super) scale: Scale,
+    pub(super) origin: f64,
+    pub(super) seed: u64,
+    pub(super) max_depth: u32,
+}
+
+/// The children of one node that are not closed, in columns, read once for all visits of a batch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chooser {
+    pub(super) children: Vec<u32>,
+    /// `[children]`, how often this batch has entered each.
+    pub(super) entered: Vec<u32>,
+    /// `[children]`, of Thompson sampling, without what is in flight.
+    posteriors: Vec<Posterior>,
+    /// `[children]`, what is in flight, this batch included.
+    in_flight: Vec<u32>,
+    /// `[children]`, of widening: q, visits with those in flight, and the bonus without its factor.
+    q: Vec<f64>,
+    visits: Vec<u32>,
+    bonus: Vec<f64>,
+}
+
+/// The most children that a node of `visits` visits may have: `ceil(k * visits^alpha)`, at least 1.
+/// A surplus of less than 1e-9 is taken for rounding, so that 27^(1/3) is 3 on every machine.
+#[inline]
+pub(super) fn limit(k: f64, alpha: f64, visits: u32) -> u32 {
+    ((k * f64::from(visits).powf(alpha) - 1e-9).ceil() as u32).max(1)
+}
+
+#[inline]
+fn bonus(rule: Rule, visits: u32) -> f64 {
+    match rule {
+        Rule::Uct => 1.0 / f64::from(visits).sqrt(),
+        Rule::Puct => 1.0 / (1.0 + f64::from(visits)),
+    }
+}
+
+/// What the bonus of every child is multiplied by.
+#[inline]
+fn factor(rule: Rule, c: f64, node: &Node) -> f64 {
+    let visits = f64::from(node.all_visits());
+    match rule {
+        Rule::Uct => c * visits.ln().sqrt(),
+        Rule::Puct => c * visits.sqrt() / f64::from(node.num_children),
+    }
+}
+
+/// What is believed of generating at a node and of going on from it, with what is in flight.
+pub(super) fn node_arms(prior: Prior, node: &Node, scale: Scale) -> (Posterior, Posterior) {
+    let generating = u32::from(node.generating);
+    let below = u32::from(node.in_flight).saturating_sub(generating);
+    (
+        Posterior::new(prior, node.generated, scale).with_in_flight(generating),
+        Posterior::new(prior, node.continued, scale).with_in_flight(below),
+    )
+}
+
+/// What is believed of a child: a posterior, or q and the bonus.
+pub(super) fn child_arm(settings: &Settings, parent: &Node, child: &Node) -> (f64, f64) {
+    let observed = child.observed(settings.origin);
+    match settings.policy {
+        Policy::AbMcts { prior } => Posterior::new(prior, observed, settings.scale)
+            .with_in_flight(child.in_flight.into())
+            .summary(),
+        Policy::Widening { rule, c, .. } => (
+            settings.scale.mean(observed),
+            factor(rule, c, parent) * bonus(rule, child.all_visits()),
+        ),
+    }
+}
+
+impl Chooser {
+    /// Reads the children of a node. O(children).
+    pub(super) fn gather(&mut self, arena: &Arena, settings: &Settings, node: u32) {
+        self.clear();
+        let above = arena.get(node);
+        if above.num_closed == above.num_children {
+            return;
+        }
+        for child in arena.children(node) {
+            let below = arena.get(child);
+            if below.is_closed() {
+                continue;
+            }
+            self.children.push(child);
+            self.entered.push(0);
+            let observed = below.observed(settings.origin);
+            match settings.policy {
+                Policy::AbMcts { prior } => {
+                    self.posteriors
+                        .push(Posterior::new(prior, observed, settings.scale));
+                    self.in_flight.push(below.in_flight.into());
+                }
+                Policy::Widening { rule, .. } => {
+                    self.q.push(settings.scale.mean(observed));
+                    self.visits.push(below.all_visits());
+                    self.bonus.push(bonus(rule, below.all_visits()));
+                }
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.children.clear();
+        self.entered.clear();
+        self.posteriors.clear();
+        self.in_flight.clear();
+        self.q.clear();
+        self.visits.clear();
+        self.bonus.clear();
+    }
+
+    /// Decides for one simulation at a gathered node. O(children).
+    pub(super) fn choose(&self, settings: &Settings, index: u32, node: &Node) -> Way {
+        let is_fertile = node.is_fertile(settings.max_depth);
+        if self.children.is_empty() {
+            // With dead ends alone, one child in flight at a time may exceed the limit.
+            let is_idle = node.generating == 0;
+            return if is_fertile && (is_idle || may_widen(settings, node)) {
+                Way::Generate
+            } else {
+                Way::Wait
+            };
+        }
+        match settings.policy {
+            Policy::Widening { rule, c, .. } => {
+                if is_fertile && may_widen(settings, node) {
+                    return Way::Generate;
+                }
+                Way::Enter(self.highest(factor(rule, c, node)))
+            }
+            Policy::AbMcts { prior } => {
+                let visits = node.all_visits();
+                let draws = Stream(settings.seed).fork(index.into()).fork(visits.into());
+                if is_fertile && generates(prior, node, settings.scale, draws) {
+                    return Way::Generate;
+                }
+                Way::Enter(self.luckiest(draws))
+            }
+        }
+    }
+
+    /// The child with the highest `q + factor * bonus`, of equals the eldest.
+    #[inline]
+    fn highest(&self, factor: f64) -> usize {
+        let (mut best, mut most) = (0, f64::NEG_INFINITY);
+        for (child, (q, bonus)) in self.q.iter().zip(&self.bonus).enumerate() {
+            let score = q + factor * bonus;
+            if score > most {
+                (best, most) = (child, score);
+            }
+        }
+        best
+    }
+
+    /// The child with the highest draw.
+    #[inline]
+    fn luckiest(&self, draws: Stream) -> usize {
+        let (mut best, mut most) = (0, f64::NEG_INFINITY);
+        for (index, &child) in self.children.iter().enumerate() {
+            let posterior = self.posteriors[index].with_in_flight(self.in_flight[index]);
+            let stream = draws.fork(FIRST_NODE + u64::from(child));
+            if let Some(draw) = posterior.draw_above(most, stream) {
+                (best, most) = (index, draw);
+            }
+        }
+        best
+    }
+
+    /// Counts that a child was entered.
+    #[inline]
+    pub(super) fn enter(&mut self, settings: &Settings, child: usize) {
+        self.entered[child] += 1;
+        match settings.policy {
+            Policy::AbMcts { .. } => self.in_flight[child] += 1,
+            Policy::Widening { rule, .. } => {
+                self.visits[child] += 1;
+                self.bonus[child] = bonus(rule, self.visits[child]);
+            }
+        }
+    }
+}
+
+/// Whether a fertile node may have one more child now. Widening counts those that are open.
+fn may_widen(settings: &Settings, node: &Node) -> bool {
+    match settings.policy {
+        Policy::AbMcts { .. } => true,
+        Policy::Widening { k, alpha, .. } => {
+            let children = node.num_children + u32::from(node.generating);
+            children < limit(k, alpha, node.all_visits())
+        }
+    }
+}
+
+/// Whether generating draws at least as high as going on.
+fn generates(prior: Prior, node: &Node, scale: Scale, draws: Stream) -> bool {
+    let (generating, continuing) = node_arms(prior, node, scale);
+    let floor = generating.draw_above(f64::NEG_INFINITY, draws.fork(GENERATE));
+    let floor = floor.unwrap_or(f64::NEG_INFINITY);
+    continuing.draw_above(floor, draws.fork(CONTINUE)).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::limit;
+
+    #[test]
+    fn limit_is_the_ceiling_and_exact_at_whole_powers() {
+        let limits: Vec<u32> = [0, 1, 2, 4, 5, 9, 10].map(|n| limit(1.0, 0.5, n)).to_vec();
+
+        assert_eq!(limits, [1, 1, 2, 2, 3, 3, 4]);
+        assert_eq!(limit(1.0, 1.0 / 3.0, 27), 3);
+        assert_eq!(limit(1.0, 1.0 / 3.0, 28), 4);
+        assert_eq!(limit(2.5, 0.0, 1000), 3);
+    }
+}
