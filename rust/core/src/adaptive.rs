@@ -11,7 +11,8 @@
 //!   variant with node aggregation, AB-MCTS-A.
 //! - [`Policy::Widening`]: a node of N visits may have `ceil(k * N^alpha)` children. Below that a
 //!   child is generated, otherwise UCT or PUCT enters one. Source: Coulom 2007, "Computing Elo
-//!   ratings of move patterns in the game of Go", section 4 (progressive widening).
+//!   ratings of move patterns in the game of Go" (progressive widening); by a power of the visits:
+//!   Couetoux et al. 2011, "Continuous upper confidence trees".
 //!
 //! Any number of leaves can be open at once. Visits in flight count as visits and never as values: in
 //! the limits and bonuses of widening (WU-UCT, Liu et al. 2020), and in Thompson sampling as

@@ -55,9 +55,9 @@ impl AdaptiveSearch {
 
     /// Takes `times` simulations through one node, one after another.
     fn visit(&mut self, settings: &Settings, node: u32, times: u32) {
-        self.chooser.gather(&self.arena, settings, node);
+        self.chooser.begin();
         for _ in 0..times {
-            match self.chooser.choose(settings, node, self.arena.get(node)) {
+            match self.chooser.choose(&self.arena, settings, node) {
                 Way::Generate => {
                     let slot = self.tickets.open(&mut self.arena, node);
                     self.opened.push(slot);

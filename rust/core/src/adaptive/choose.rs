@@ -2,7 +2,7 @@
 
 use super::arena::{Arena, Node};
 use super::draw::Stream;
-use super::posterior::{Posterior, Prior, Scale};
+use super::posterior::{Posterior, Prior, Scale, Sums};
 use super::{Policy, Rule};
 
 /// The arm of a decision's draws for generating, for going on, and for the first node.
@@ -31,14 +31,16 @@ pub(super) struct Settings {
     pub(super) max_depth: u32,
 }
 
-/// The children of one node that are not closed, in columns, read once for all visits of a batch.
+/// The children of one node that are not closed, in columns, read once for all visits of a batch, and
+/// only if one of these enters a child.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chooser {
+    is_gathered: bool,
     pub(super) children: Vec<u32>,
     /// `[children]`, how often this batch has entered each.
     pub(super) entered: Vec<u32>,
-    /// `[children]`, of Thompson sampling, without what is in flight.
-    posteriors: Vec<Posterior>,
+    /// `[children]`, of Thompson sampling, what was observed in the subtree.
+    observed: Vec<Sums>,
     /// `[children]`, what is in flight, this batch included.
     in_flight: Vec<u32>,
     /// `[children]`, of widening: q, visits with those in flight, and the bonus without its factor.
@@ -97,13 +99,24 @@ pub(super) fn child_arm(settings: &Settings, parent: &Node, child: &Node) -> (f6
 }
 
 impl Chooser {
-    /// Reads the children of a node. O(children).
-    pub(super) fn gather(&mut self, arena: &Arena, settings: &Settings, node: u32) {
-        self.clear();
-        let above = arena.get(node);
-        if above.num_closed == above.num_children {
+    /// Begins with another node.
+    pub(super) fn begin(&mut self) {
+        self.is_gathered = false;
+        self.children.clear();
+        self.entered.clear();
+        self.observed.clear();
+        self.in_flight.clear();
+        self.q.clear();
+        self.visits.clear();
+        self.bonus.clear();
+    }
+
+    /// Reads the children of a node, if that is not done yet. O(children).
+    fn gather(&mut self, arena: &Arena, settings: &Settings, node: u32) {
+        if self.is_gathered {
             return;
         }
+        self.is_gathered = true;
         for child in arena.children(node) {
             let below = arena.get(child);
             if below.is_closed() {
@@ -113,34 +126,25 @@ impl Chooser {
             self.entered.push(0);
             let observed = below.observed(settings.origin);
             match settings.policy {
-                Policy::AbMcts { prior } => {
-                    self.posteriors
-                        .push(Posterior::new(prior, observed, settings.scale));
+                Policy::AbMcts { .. } => {
+                    self.observed.push(observed);
                     self.in_flight.push(below.in_flight.into());
                 }
                 Policy::Widening { rule, .. } => {
+                    let visits = observed.count + u32::from(below.in_flight);
                     self.q.push(settings.scale.mean(observed));
-                    self.visits.push(below.all_visits());
-                    self.bonus.push(bonus(rule, below.all_visits()));
+                    self.visits.push(visits);
+                    self.bonus.push(bonus(rule, visits));
                 }
             }
         }
     }
 
-    fn clear(&mut self) {
-        self.children.clear();
-        self.entered.clear();
-        self.posteriors.clear();
-        self.in_flight.clear();
-        self.q.clear();
-        self.visits.clear();
-        self.bonus.clear();
-    }
-
-    /// Decides for one simulation at a gathered node. O(children).
-    pub(super) fn choose(&self, settings: &Settings, index: u32, node: &Node) -> Way {
+    /// Decides for one simulation at a node. O(children) where it enters one.
+    pub(super) fn choose(&mut self, arena: &Arena, settings: &Settings, index: u32) -> Way {
+        let node = arena.get(index);
         let is_fertile = node.is_fertile(settings.max_depth);
-        if self.children.is_empty() {
+        if node.num_closed == node.num_children {
             // With dead ends alone, one child in flight at a time may exceed the limit.
             let is_idle = node.generating == 0;
             return if is_fertile && (is_idle || may_widen(settings, node)) {
@@ -154,15 +158,18 @@ impl Chooser {
                 if is_fertile && may_widen(settings, node) {
                     return Way::Generate;
                 }
+                self.gather(arena, settings, index);
                 Way::Enter(self.highest(factor(rule, c, node)))
             }
             Policy::AbMcts { prior } => {
-                let visits = node.all_visits();
-                let draws = Stream(settings.seed).fork(index.into()).fork(visits.into());
+                let draws = Stream(settings.seed)
+                    .fork(index.into())
+                    .fork(node.all_visits().into());
                 if is_fertile && generates(prior, node, settings.scale, draws) {
                     return Way::Generate;
                 }
-                Way::Enter(self.luckiest(draws))
+                self.gather(arena, settings, index);
+                Way::Enter(self.luckiest(prior, settings.scale, draws))
             }
         }
     }
@@ -182,10 +189,15 @@ impl Chooser {
 
     /// The child with the highest draw.
     #[inline]
-    fn luckiest(&self, draws: Stream) -> usize {
+    fn luckiest(&self, prior: Prior, scale: Scale, draws: Stream) -> usize {
         let (mut best, mut most) = (0, f64::NEG_INFINITY);
-        for (index, &child) in self.children.iter().enumerate() {
-            let posterior = self.posteriors[index].with_in_flight(self.in_flight[index]);
+        let arms = self
+            .children
+            .iter()
+            .zip(&self.observed)
+            .zip(&self.in_flight);
+        for (index, ((&child, &observed), &in_flight)) in arms.enumerate() {
+            let posterior = Posterior::new(prior, observed, scale).with_in_flight(in_flight);
             let stream = draws.fork(FIRST_NODE + u64::from(child));
             if let Some(draw) = posterior.draw_above(most, stream) {
                 (best, most) = (index, draw);

@@ -205,8 +205,8 @@ impl Posterior {
                 nu,
                 squares,
             } => {
-                let angle = stream.uniform(1);
                 let gap = floor - mean;
+                let angle = stream.uniform(1);
                 if gap >= 0.0 && angle > 0.25 && angle < 0.75 {
                     return None;
                 }
