@@ -67,10 +67,10 @@ impl AdaptiveSearch {
             }
             self.arena.get_mut(node).in_flight += 1;
         }
-        let shares = self.chooser.children.iter().zip(&self.chooser.entered);
-        let shares = shares.filter(|(_, entered)| **entered > 0);
+        let children = self.chooser.children.iter();
+        let shares = children.filter(|child| child.entered > 0);
         self.next
-            .extend(shares.map(|(&child, &entered)| (child, entered)));
+            .extend(shares.map(|child| (child.node, child.entered)));
     }
 
     pub(super) fn settings(&self) -> Settings {

@@ -31,22 +31,27 @@ pub(super) struct Settings {
     pub(super) max_depth: u32,
 }
 
-/// The children of one node that are not closed, in columns, read once for all visits of a batch, and
-/// only if one of these enters a child.
+/// A child that is not closed, as a batch sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenChild {
+    pub(super) node: u32,
+    /// How often this batch has entered it.
+    pub(super) entered: u32,
+    /// Of widening: visits with those in flight. Of Thompson sampling: those in flight. Both with
+    /// this batch's.
+    visits: u32,
+    /// Of Thompson sampling: what was observed in the subtree.
+    observed: Sums,
+    /// Of widening: the normalised mean, and the bonus without its factor.
+    q: f64,
+    bonus: f64,
+}
+
+/// The children of one node, read once for all visits of a batch, and only if one enters a child.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chooser {
     is_gathered: bool,
-    pub(super) children: Vec<u32>,
-    /// `[children]`, how often this batch has entered each.
-    pub(super) entered: Vec<u32>,
-    /// `[children]`, of Thompson sampling, what was observed in the subtree.
-    observed: Vec<Sums>,
-    /// `[children]`, what is in flight, this batch included.
-    in_flight: Vec<u32>,
-    /// `[children]`, of widening: q, visits with those in flight, and the bonus without its factor.
-    q: Vec<f64>,
-    visits: Vec<u32>,
-    bonus: Vec<f64>,
+    pub(super) children: Vec<OpenChild>,
 }
 
 /// The most children that a node of `visits` visits may have: `ceil(k * visits^alpha)`, at least 1.
@@ -103,12 +108,6 @@ impl Chooser {
     pub(super) fn begin(&mut self) {
         self.is_gathered = false;
         self.children.clear();
-        self.entered.clear();
-        self.observed.clear();
-        self.in_flight.clear();
-        self.q.clear();
-        self.visits.clear();
-        self.bonus.clear();
     }
 
     /// Reads the children of a node, if that is not done yet. O(children).
@@ -122,21 +121,23 @@ impl Chooser {
             if below.is_closed() {
                 continue;
             }
-            self.children.push(child);
-            self.entered.push(0);
             let observed = below.observed(settings.origin);
-            match settings.policy {
-                Policy::AbMcts { .. } => {
-                    self.observed.push(observed);
-                    self.in_flight.push(below.in_flight.into());
-                }
+            let in_flight = u32::from(below.in_flight);
+            let (visits, q, bonus) = match settings.policy {
+                Policy::AbMcts { .. } => (in_flight, 0.0, 0.0),
                 Policy::Widening { rule, .. } => {
-                    let visits = observed.count + u32::from(below.in_flight);
-                    self.q.push(settings.scale.mean(observed));
-                    self.visits.push(visits);
-                    self.bonus.push(bonus(rule, visits));
+                    let visits = observed.count + in_flight;
+                    (visits, settings.scale.mean(observed), bonus(rule, visits))
                 }
-            }
+            };
+            self.children.push(OpenChild {
+                node: child,
+                entered: 0,
+                visits,
+                observed,
+                q,
+                bonus,
+            });
         }
     }
 
@@ -178,10 +179,10 @@ impl Chooser {
     #[inline]
     fn highest(&self, factor: f64) -> usize {
         let (mut best, mut most) = (0, f64::NEG_INFINITY);
-        for (child, (q, bonus)) in self.q.iter().zip(&self.bonus).enumerate() {
-            let score = q + factor * bonus;
+        for (index, child) in self.children.iter().enumerate() {
+            let score = child.q + factor * child.bonus;
             if score > most {
-                (best, most) = (child, score);
+                (best, most) = (index, score);
             }
         }
         best
@@ -191,15 +192,13 @@ impl Chooser {
     #[inline]
     fn luckiest(&self, prior: Prior, scale: Scale, draws: Stream) -> usize {
         let (mut best, mut most) = (0, f64::NEG_INFINITY);
-        let arms = self
-            .children
-            .iter()
-            .zip(&self.observed)
-            .zip(&self.in_flight);
-        for (index, ((&child, &observed), &in_flight)) in arms.enumerate() {
-            let posterior = Posterior::new(prior, observed, scale).with_in_flight(in_flight);
-            let stream = draws.fork(FIRST_NODE + u64::from(child));
-            if let Some(draw) = posterior.draw_above(most, stream) {
+        for (index, child) in self.children.iter().enumerate() {
+            let posterior = Posterior::new(prior, child.observed, scale);
+            let stream = draws.fork(FIRST_NODE + u64::from(child.node));
+            let draw = posterior
+                .with_in_flight(child.visits)
+                .draw_above(most, stream);
+            if let Some(draw) = draw {
                 (best, most) = (index, draw);
             }
         }
@@ -209,13 +208,11 @@ impl Chooser {
     /// Counts that a child was entered.
     #[inline]
     pub(super) fn enter(&mut self, settings: &Settings, child: usize) {
-        self.entered[child] += 1;
-        match settings.policy {
-            Policy::AbMcts { .. } => self.in_flight[child] += 1,
-            Policy::Widening { rule, .. } => {
-                self.visits[child] += 1;
-                self.bonus[child] = bonus(rule, self.visits[child]);
-            }
+        let child = &mut self.children[child];
+        child.entered += 1;
+        child.visits += 1;
+        if let Policy::Widening { rule, .. } = settings.policy {
+            child.bonus = bonus(rule, child.visits);
         }
     }
 }
