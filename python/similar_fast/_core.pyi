@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from similar_fast.tree_settings import TreeSettings
 
 __all__ = [
+    "AdaptiveSearch",
     "Batcher",
     "QueueClosedError",
     "QueueFullError",
@@ -24,6 +25,90 @@ class SimilarFastError(Exception): ...
 class SearchError(SimilarFastError): ...
 class QueueFullError(SimilarFastError): ...
 class QueueClosedError(SimilarFastError): ...
+
+@final
+class AdaptiveSearch:
+    def __new__(
+        cls,
+        policy: str,
+        parameters: list[float],
+        *,
+        root_value: float | None,
+        normalize: str | tuple[float, float] | None,
+        seed: int,
+        max_depth: int,
+        max_nbytes: int | None,
+    ) -> Self: ...
+    def ask(
+        self, num_simulations: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]: ...
+    def tell(
+        self,
+        ids: NDArray[np.int64],
+        values: NDArray[np.float32],
+        *,
+        terminal: NDArray[np.bool_] | None,
+        exhausted: NDArray[np.bool_] | None,
+    ) -> NDArray[np.int64]: ...
+    def fail(self, ids: NDArray[np.int64]) -> None: ...
+    def advance(self, node: int) -> NDArray[np.int64]: ...
+    def nodes(
+        self,
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.float32],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.bool_],
+        NDArray[np.bool_],
+    ]: ...
+    def children(
+        self, node: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.float32],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.bool_],
+        NDArray[np.bool_],
+    ]: ...
+    def arms(
+        self, node: int
+    ) -> tuple[
+        bool,
+        int | None,
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+    ]: ...
+    def path(self, node: int) -> list[int]: ...
+    def best(self) -> int | None: ...
+    def principal_variation(self) -> list[int]: ...
+    def save(self) -> bytes: ...
+    @staticmethod
+    def load(data: bytes) -> AdaptiveSearch: ...
+    @property
+    def num_simulations(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def num_open(self) -> int: ...
+    @property
+    def num_nodes(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def is_exhausted(self) -> bool: ...
 
 @final
 class Batcher:
