@@ -44,9 +44,10 @@ class Budget:
             BudgetSpentError: So many are not left; none is set aside.
         """
         with self._lock:
-            if self._steps is not None and self._spent + steps > self._steps:
+            left = self.left
+            if left is not None and steps > left:
                 raise BudgetSpentError(
-                    f"{steps} steps are needed, {self._steps - self._spent} of {self._steps} are left"
+                    f"{steps} steps are needed, {left} of {self._steps} are left"
                 )
             self._spent += steps
 
@@ -91,7 +92,15 @@ class Cursor:
         diverged: Replayed screens that differed from what was seen before.
     """
 
-    def __init__(self, env: Environment, task: str, *, seed: int, budget: Budget, seen: dict[Path, Seen] | None = None,) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        task: str,
+        *,
+        seed: int,
+        budget: Budget,
+        seen: dict[Path, Seen] | None = None,
+    ) -> None:
         self._env = env
         self._task = task
         self._seed = seed

@@ -1,8 +1,8 @@
 """How the tree of one run grows: which edge is visited next, and what becomes of what was found.
 
 Two trees can grow behind the same three calls. `TreeGrowth` knows every candidate of a screen from
-the start (`TreeSearch`); `AdaptiveGrowth` takes up a screen's candidates one by one, the best first,
-and weighs another one against going on below those it has (`AdaptiveSearch`).
+the start (`TreeSearch`); `AdaptiveGrowth` takes up a screen's candidates one by one, the best
+first, and weighs another one against going on below those it has (`AdaptiveSearch`).
 """
 
 from collections.abc import Sequence
@@ -121,7 +121,7 @@ def plant(settings: RunSettings, root: Screen, scale: tuple[float, float] | None
 
 
 class TreeGrowth:
-    """A `TreeSearch` whose edges have their action's score as first value, and priors made of it."""
+    """A `TreeSearch` whose edges have their action's score as first value, and priors of it."""
 
     def __init__(
         self, settings: RunSettings, root: Screen, scale: tuple[float, float] | None
@@ -217,7 +217,7 @@ class TreeGrowth:
 
 
 class AdaptiveGrowth:
-    """An `AdaptiveSearch` in which a screen generates its candidates in the order of their scores."""
+    """An `AdaptiveSearch` in which a screen gives its candidates in the order of their scores."""
 
     def __init__(
         self, settings: RunSettings, root: Screen, scale: tuple[float, float] | None
@@ -260,7 +260,7 @@ class AdaptiveGrowth:
                 self._tree.tell(spent, [0.0] * len(spent), exhausted=[True] * len(spent))
         return picks
 
-    def start_at(self, node: int, edge: int) -> Pick | None:
+    def start_at(self, node: int, edge: int) -> Pick | None:  # noqa: ARG002 - as Growth has it
         """This tree goes where its own rule leads."""
         return None
 
@@ -285,7 +285,7 @@ class AdaptiveGrowth:
         for pick in reversed(picks):
             self._waiting[pick.parent_id].insert(0, pick.edge)
 
-    def is_over(self, num_simulations: int, *, by_visits: bool) -> str | None:
+    def is_over(self, num_simulations: int, *, by_visits: bool) -> str | None:  # noqa: ARG002 - as above
         """Whether no screen has another candidate."""
         return "exhausted" if self._tree.is_exhausted else None
 

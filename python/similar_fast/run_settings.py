@@ -46,6 +46,18 @@ class RunSettings:
     screenshots: bool
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        for name, accepted in (
+            ("policy", get_args(RunPolicy)),
+            ("backup", ("mean", "max")),
+            ("backup_value", ("edge", "screen", "mix")),
+            ("ending_value", ("last", "mean")),
+            ("commit", ("ending", "visits")),
+        ):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
+
+    def _check_numbers(self) -> None:
         for name in ("num_simulations", "max_batch_size", "max_depth", "beam_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -62,15 +74,6 @@ class RunSettings:
             raise ValueError(
                 f"prior_temperature must be finite and above 0, got {self.prior_temperature}"
             )
-        for name, accepted in (
-            ("policy", get_args(RunPolicy)),
-            ("backup", ("mean", "max")),
-            ("backup_value", ("edge", "screen", "mix")),
-            ("ending_value", ("last", "mean")),
-            ("commit", ("ending", "visits")),
-        ):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
 
     @property
     def chosen_policy(self) -> RunPolicy:

@@ -54,9 +54,10 @@ class Search:
         max_seconds: Wall time after which no further batch begins; None for no limit.
         max_scorer_calls: Calls of the scorer at most; None for no limit.
         max_depth: Actions in one episode at most, in [1, 65535).
-        policy: How an edge is selected; see `TreeSettings` for `puct`, `uct`, `gumbel`, `best_first`
-            and `beam`, and `AdaptiveSearch` for `abmcts` and `widening`, which take up a screen's
-            candidates one by one. `auto` is `gumbel` for up to 200 simulations, `puct` for more.
+        policy: How an edge is selected; see `TreeSettings` for `puct`, `uct`, `gumbel`,
+            `best_first` and `beam`, and `AdaptiveSearch` for `abmcts` and `widening`, which take up
+            a screen's candidates one by one. `auto` is `gumbel` for up to 200 simulations, `puct`
+            for more.
         c_puct: Weight of exploration, for values normalised to [0, 1].
         beam_width: Of `beam`, steps of a level that are visited at most.
         backup: What an edge keeps of the values behind it: their `mean` or their `max`.
@@ -198,8 +199,8 @@ class Search:
     ) -> SearchResult:
         """As `run`, in a thread of its own; cancelling it stops the search before its next step.
 
-        Several searches may be awaited together, each with an environment of its own; of those of one
-        event loop `max_concurrency` run at a time. `progress` is called in the search's thread.
+        Several searches may be awaited together, each with an environment of its own; of those of
+        one event loop `max_concurrency` run at a time. `progress` is called in the search's thread.
         """
         async with self._turn():
             return await self._arun(env, task, seed, progress)
@@ -209,8 +210,7 @@ class Search:
         if self._max_concurrency is None:
             return contextlib.nullcontext()
         loop = asyncio.get_running_loop()
-        turns = self._turns.setdefault(loop, asyncio.Semaphore(self._max_concurrency))
-        return turns
+        return self._turns.setdefault(loop, asyncio.Semaphore(self._max_concurrency))
 
     async def _arun(
         self,

@@ -41,9 +41,7 @@ class Run:
         self._task = task
         self._seed = seed
         self._walkers = Walkers(envs, task, seed=seed, budget=settings.budget)
-        self._reader = ScreenReader(
-            proposer, scorer, seed=settings.seed, weights=settings.weights
-        )
+        self._reader = ScreenReader(proposer, scorer, seed=settings.seed, weights=settings.weights)
         self._explored = Explored()
         self._greedy_ending: Path | None = None
 
@@ -152,9 +150,7 @@ class Run:
             paths, lambda walker, index: self._visit(walker, picks[index])
         )
         arrivals = [arrival for arrival in visited if arrival is not None]
-        missed = [
-            pick for pick, arrival in zip(picks, visited, strict=True) if arrival is None
-        ]
+        missed = [pick for pick, arrival in zip(picks, visited, strict=True) if arrival is None]
         if missed:
             growth.give_back(missed)
         self._tell(growth, arrivals)
@@ -194,9 +190,7 @@ class Run:
             self._explored.arrivals[arrival.pick.parent_id, arrival.pick.edge] = arrival
             if it.screen is not None and node >= 0:
                 lineage = arrival.parent.lineage | {it.screen.observation.digest}
-                self._explored.nodes[node] = Node(
-                    arrival.path, arrival.scores, it.screen, lineage
-                )
+                self._explored.nodes[node] = Node(arrival.path, arrival.scores, it.screen, lineage)
         return nodes
 
     def _found(self, arrival: Arrival) -> Found:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -127,4 +128,4 @@ def _split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
     ends = [0]
     for part in range(parts):
         ends.append(ends[-1] + size + (part < more))
-    return [order[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [order[start:end] for start, end in pairwise(ends)]
