@@ -45,23 +45,25 @@ struct State {
     sum: f32,
 }
 
+impl State {
+    fn step(self, action: u32) -> Self {
+        let hash = mix(self
+            .hash
+            .wrapping_add((u64::from(action) + 1).wrapping_mul(GOLDEN)));
+        Self {
+            hash,
+            depth: self.depth + 1,
+            sum: self.sum + normal(hash),
+        }
+    }
+}
+
 impl RandomTree {
     fn root(&self) -> State {
         State {
             hash: mix(self.seed.wrapping_mul(GOLDEN) ^ 0x5851_F42D_4C95_7F2D),
             depth: 0,
             sum: 0.0,
-        }
-    }
-
-    fn step(&self, state: State, action: u32) -> State {
-        let hash = mix(state
-            .hash
-            .wrapping_add((u64::from(action) + 1).wrapping_mul(GOLDEN)));
-        State {
-            hash,
-            depth: state.depth + 1,
-            sum: state.sum + normal(hash),
         }
     }
 
@@ -75,7 +77,7 @@ impl RandomTree {
         if state.depth == self.depth {
             return state.sum;
         }
-        let endings = (0..self.branching).map(|action| self.best_ending(self.step(state, action)));
+        let endings = (0..self.branching).map(|action| self.best_ending(state.step(action)));
         endings.fold(f32::NEG_INFINITY, f32::max)
     }
 
@@ -83,7 +85,7 @@ impl RandomTree {
     pub fn best_action(&self) -> u32 {
         let mut best = (0, f32::NEG_INFINITY);
         for action in 0..self.branching {
-            let ending = self.best_ending(self.step(self.root(), action));
+            let ending = self.best_ending(self.root().step(action));
             if ending > best.1 {
                 best = (action, ending);
             }
@@ -117,7 +119,7 @@ impl RandomTree {
     }
 
     fn scores(&self, state: State) -> Vec<f32> {
-        let steps = (0..self.branching).map(|action| self.step(state, action));
+        let steps = (0..self.branching).map(|action| state.step(action));
         steps.map(|step| self.value(step)).collect()
     }
 
@@ -126,7 +128,7 @@ impl RandomTree {
         let rows = 0..leaves.ids.len();
         let reached = rows.map(|row| {
             let parent = states[leaves.parents[row] as usize];
-            self.step(parent, leaves.actions[row])
+            parent.step(leaves.actions[row])
         });
         let reached: Vec<State> = reached.collect();
         let values: Vec<f32> = reached.iter().map(|&state| self.value(state)).collect();

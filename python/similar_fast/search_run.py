@@ -125,6 +125,8 @@ class Run:
         return why
 
     def _why_stop(self, growth: Growth) -> str | None:
+        if self._stop.is_set():
+            raise CancelledRunError
         settings = self._settings
         left = settings.num_simulations - growth.num_simulations
         if left <= 0:

@@ -109,8 +109,8 @@ class TreeSearch:
 
         Raises:
             ValueError: `num_simulations` is below 1.
-            SearchError: Too many simulations in flight, the tree is full, or nothing is left to ask
-                for (`is_exhausted`).
+            SearchError: Too many simulations in flight, the tree is full, the root is solved, or
+                best-first search has visited everything (`is_exhausted`).
         """
         with self._lock:
             return Leaves(*self._core.ask(num_simulations), self._namer())
@@ -438,7 +438,10 @@ class TreeSearch:
     def is_exhausted(self) -> bool:
         """Whether nothing is left to ask for, now or later.
 
-        The root is solved, or `best_first` or `beam` has visited every edge that it may.
+        Every edge has been visited and leads to an end, to a limit or to a state that is explored
+        elsewhere; or the root is solved; or `best_first` or `beam` has visited every edge that it
+        may. The other policies still complete simulations then, on what is known, unless the root
+        is solved.
         """
         return self._core.is_exhausted
 

@@ -38,7 +38,8 @@ pub use crate::select::{Gumbel, Normalize, Policy};
 use crate::Error;
 use crate::select::{Rule, Scale, Selector};
 use crate::tree::{
-    Ascent, Block, Change, Child, FirstValues, MAX_EDGES, NewNode, Rows, Tree, scalar_of,
+    Ascent, Block, Change, Child, Edge, FirstValues, LeafState, MAX_EDGES, NewNode, Rows, Tree,
+    scalar_of,
 };
 use ask::{Refused, Visit};
 use check::{VALUE_RANGE, check_length, invalid, is_value};
@@ -186,6 +187,8 @@ pub struct TreeSearch {
     parked: Vec<Parked>,
     completed: u64,
     in_flight: u32,
+    /// Edges that may be asked for: never visited, or waiting for candidates that nobody asked for.
+    askable: u64,
     least: f32,
     greatest: f32,
     /// Whether candidates were not kept for want of memory.
@@ -231,6 +234,7 @@ impl TreeSearch {
             parked: Vec::new(),
             completed: 0,
             in_flight: 0,
+            askable: 0,
             least: f32::INFINITY,
             greatest: f32::NEG_INFINITY,
             is_full: false,
@@ -295,6 +299,7 @@ impl TreeSearch {
             rows: numbers.map(|numbers| (numbers, candidates.first_weights)),
         };
         let block = self.tree.add(parent, node);
+        self.askable += candidates.count as u64;
         if candidates.key != 0 {
             self.keys.entry(candidates.key).or_insert(block);
         }
@@ -335,6 +340,15 @@ impl TreeSearch {
             Backup::PowerMean { exponent } => Change::Power(exponent.into()),
             Backup::Discounted { discount } => Change::Discounted(discount.into()),
         }
+    }
+
+    /// Counts anew what may be asked for. O(tree).
+    fn count_askable(&mut self) {
+        let blocks = self.tree.blocks();
+        let edges = blocks.flat_map(|block| self.tree.edges(block));
+        let is_askable =
+            |edge: &Edge| matches!(edge.child, Child::Fresh | Child::Leaf(LeafState::Open));
+        self.askable = edges.filter(is_askable).count() as u64;
     }
 
     /// What a state that hangs elsewhere is worth now: the value of the edge that leads there, or the

@@ -72,6 +72,7 @@ impl TreeSearch {
             kept.is_some()
         });
         self.is_full = false;
+        self.count_askable();
         self.list_anew();
         self.plan_anew();
         self.settle_earlier();
@@ -86,6 +87,7 @@ impl TreeSearch {
         self.parked.clear();
         self.in_flight = 0;
         self.completed = 0;
+        self.askable = 0;
         self.keys.clear();
         self.is_full = false;
         self.held = Held::default();

@@ -120,6 +120,7 @@ impl TreeSearch {
     fn finish_ask(&mut self) -> Leaves {
         self.descend();
         self.take_back_refused();
+        self.askable -= self.opened.len() as u64;
         let leaves = self.leaves();
         Leaves {
             num_completed: self.complete_revisits(),
@@ -186,7 +187,9 @@ impl TreeSearch {
         if num_simulations == 0 {
             return Err(invalid("num_simulations", "at least 1", 0));
         }
-        if self.in_flight == 0 && self.is_exhausted() {
+        let is_over =
+            self.is_solved() || self.config.policy.is_best_first() && self.is_list_empty();
+        if self.in_flight == 0 && is_over {
             return Err(Error::Exhausted {
                 num_simulations: self.completed,
             });

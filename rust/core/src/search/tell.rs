@@ -166,6 +166,7 @@ impl TreeSearch {
         if !is_value(value) {
             // It was to be merged with a state that has been freed meanwhile.
             self.tree.set_child(block, edge, Child::Fresh);
+            self.askable += 1;
             self.refuse(ticket);
             return None;
         }
@@ -184,6 +185,7 @@ impl TreeSearch {
             None if !is_limited => {
                 self.tree
                     .set_child(block, edge, Child::Leaf(LeafState::Open));
+                self.askable += 1;
                 self.list_edge((block, edge, depth));
             }
             _ => self
@@ -292,6 +294,7 @@ impl TreeSearch {
                 Kind::Expand => Child::Leaf(LeafState::Open),
             };
             self.tree.set_child(block, edge, child);
+            self.askable += 1;
             self.refuse(&ticket);
             if ticket.kind == Kind::Evaluate && self.config.policy.is_best_first() {
                 self.count_visit(depth, true);
