@@ -309,7 +309,7 @@ def test_memory_limit_refuses_to_ask_and_holds() -> None:
         ({"max_depth": 0}, "max_depth must be from 1 to 65535, got 0"),
         ({"policy": "widening", "k": 0.0}, "k must be from 1e-6 to 1e9, got 0"),
         ({"policy": "widening", "alpha": 1.5}, "alpha must be from 0 to 1, got 1.5"),
-        ({"policy": "widening", "c_puct": -1.0}, "c must be from 0 to 1e38, got -1"),
+        ({"policy": "widening", "c_puct": -1.0}, "c_puct must be from 0 to 1e38, got -1"),
         ({"prior": Gaussian(kappa=0.0)}, "kappa must be from 1e-3 to 1e9, got 0"),
         (
             {"prior": Gaussian(tau_square=math.nan)},
