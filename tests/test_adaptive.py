@@ -223,7 +223,7 @@ def test_tree_without_any_way_to_grow_is_exhausted() -> None:
 
     assert search.is_exhausted
     assert search.nodes().closed.all()
-    with pytest.raises(SearchError, match="the tree is exhausted after 3 simulations"):
+    with pytest.raises(SearchError, match="the search is exhausted after 3 simulations"):
         search.ask(1)
 
 
