@@ -1,7 +1,7 @@
 """Ask, tell, fail, advance: the calls of the reference, and what it has found."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,27 +12,19 @@ from reference.plan import Plan
 from reference.select import select
 from reference.tree import Tree
 
-Order = tuple[int, int, Path]
-"""Steps since the start, the place of the start, the path: the core goes level by level."""
-Done = tuple[Path, int, np.float32]
 
 
-@dataclass
-class Trip:
-    """One simulation on its way down."""
-
-    path: Path
-    origin: int
-    steps: int = 0
+Start = tuple[int, Path]
+"""Where a simulation starts, after the place of this start among all."""
 
 
 class Call:
-    """What one call of `ask` or `ask_edge` has met."""
+    """What one call of `ask` or `ask_edge` has met, in this order."""
 
     def __init__(self) -> None:
-        self.opened: dict[Path, tuple[Order, str]] = {}
-        self.revisits: dict[Path, tuple[Order, int]] = {}
-        self.refused: list[Path] = []
+        self.opened: list[Path] = []
+        self.revisits: list[tuple[Path, int]] = []
+        self.refused: list[tuple[Path, int]] = []
 
 
 class ReferenceSearch(Tree):
@@ -87,7 +79,7 @@ class ReferenceSearch(Tree):
         call = Call()
         with np.errstate(all="ignore"):
             self.send(path)
-            self.go_down(Trip(path, 0), call)
+            self.go_down([(0, path)], call)
             return self.finish(call)
 
     def must_settle(self) -> bool:
@@ -105,77 +97,76 @@ class ReferenceSearch(Tree):
         edge.in_flight += 1
 
     def send_best(self, num_simulations: int, call: Call) -> None:
-        for turn in range(num_simulations):
+        for _ in range(num_simulations):
             path = best_open(self)
             if path is None or must_wait(self, path):
                 break
             self.send(path)
-            self.arrive(path, (turn, 0, path), call)
+            self.arrive(path, call)
 
     def send_down(self, num_simulations: int, call: Call) -> None:
-        origins = [path for path, _ in self.parked]
-        starts: list[Path] = []
-        while self.parked and len(starts) < num_simulations:
-            path, waiting = self.parked.pop(0)
-            taken = min(waiting, num_simulations - len(starts))
-            starts += [path] * taken
-            if waiting > taken:
-                self.parked.insert(0, (path, waiting - taken))
-        trips = [Trip(path, origins.index(path)) for path in starts]
-        started = 0 if () in self.solved else num_simulations - len(starts)
-        trips += self.start_at_root(started, len(origins))
-        for trip in trips:
-            self.go_down(trip, call)
+        starts: list[Start] = []
+        left = num_simulations
+        for origin, (path, waiting) in enumerate(self.parked):
+            starts += [(origin, path)] * min(waiting, left)
+            self.parked[origin] = (path, waiting - min(waiting, left))
+            left -= min(waiting, left)
+        last = len(self.parked)
+        self.parked = [(path, waiting) for path, waiting in self.parked if waiting]
+        starts += self.start_at_root(0 if () in self.solved else left, last)
+        self.go_down(starts, call)
 
-    def start_at_root(self, most: int, origin: int) -> list[Trip]:
+    def start_at_root(self, most: int, origin: int) -> list[Start]:
         plan = self.plan_
         if plan is None:
             self.in_flight += most
-            return [Trip((), origin)] * most
+            return [(origin, ())] * most
         if plan.room() == 0 and self.in_flight == 0:
             plan.begin_phase()
         chosen = plan.shares(min(most, plan.room()))
         self.in_flight += len(chosen)
         for action in chosen:
             self.count((action,))
-        return [Trip((action,), origin) for action in chosen]
+        return [(origin, (action,)) for action in chosen]
 
-    def go_down(self, trip: Trip, call: Call) -> None:
-        path, steps = trip.path, trip.steps
-        while path in self.nodes:
-            path, steps = (*path, select(self, path)), steps + 1
-            self.count(path)
-        self.arrive(path, (steps, trip.origin, path), call)
+    def go_down(self, starts: Sequence[Start], call: Call) -> None:
+        """Level by level; on each from one start to the next, and then from left to right."""
+        paths = sorted(starts)
+        while paths:
+            for (_, path), times in Counter(paths).items():
+                if path not in self.nodes:
+                    self.arrive(path, call, times)
+            going = [(origin, path) for origin, path in paths if path in self.nodes]
+            paths = []
+            for origin, path in going:
+                below = (*path, select(self, path))
+                self.count(below)
+                paths.append((origin, below))
+            paths.sort()
 
-    def arrive(self, path: Path, order: Order, call: Call) -> None:
+    def arrive(self, path: Path, call: Call, times: int = 1) -> None:
         edge = self.edge(path)
         if edge.state in ("terminal", "depth_limit", "merged"):
-            first, times = call.revisits.get(path, (order, 0))
-            call.revisits[path] = (min(first, order), times + 1)
+            call.revisits.append((path, times))
             return
         if edge.state in ("fresh", "evaluated"):
-            kind = "evaluate" if edge.state == "fresh" else "expand"
-            edge.state = {"evaluate": "evaluating", "expand": "expanding"}[kind]
-            call.opened[path] = (order, kind)
-        elif path in call.opened:
-            first, kind = call.opened[path]
-            call.opened[path] = (min(first, order), kind)
+            edge.state = {"fresh": "evaluating", "evaluated": "expanding"}[edge.state]
+            call.opened.append(path)
         most = self.config.max_collisions
-        if most is None or edge.pending <= most:
-            edge.pending += 1
-        else:
-            call.refused.append(path)
+        waiting = times if most is None else min(times, most + 1 - edge.pending)
+        edge.pending += waiting
+        call.refused.append((path, times - waiting))
 
     def finish(self, call: Call) -> Asked:
-        self.take_back([(path, 1) for path in call.refused])
-        opened = sorted(call.opened.items(), key=lambda item: item[1][0])
+        self.take_back(call.refused)
         asked = Asked()
-        for path, (_, kind) in opened:
+        for path in call.opened:
+            edge = self.edge(path)
             self.num_opened += 1
-            self.edge(path).order = self.num_opened
-            asked.leaves[path] = (kind, self.edge(path).pending)
-        revisits = sorted(call.revisits.items(), key=lambda item: item[1][0])
-        asked.num_completed = self.complete_revisits([(path, n) for path, (_, n) in revisits])
+            edge.order = self.num_opened
+            kind = "evaluate" if edge.state == "evaluating" else "expand"
+            asked.leaves[path] = (kind, edge.pending)
+        asked.num_completed = self.complete_revisits(call.revisits)
         return asked
 
     def complete_revisits(self, revisits: Sequence[tuple[Path, int]]) -> int:

@@ -185,10 +185,13 @@ impl TreeSearch {
         let is_mean_of_powers = matches!(self.config.backup, Backup::PowerMean { .. });
         let edges = self.tree.blocks().flat_map(|block| {
             let first = Tree::row(block, self.tree.node(block), 0);
-            self.tree.edges(block).enumerate().map(move |(index, edge)| {
-                let must_be_positive = is_mean_of_powers && edge.done() > 0;
-                (first + index, must_be_positive)
-            })
+            self.tree
+                .edges(block)
+                .enumerate()
+                .map(move |(index, edge)| {
+                    let must_be_positive = is_mean_of_powers && edge.done() > 0;
+                    (first + index, must_be_positive)
+                })
         });
         let mut sums = edges.map(|(row, is_bounded)| (self.tree.rows.scalar(row), is_bounded));
         let is_fine = |sum: f32, is_bounded: bool| is_value(sum) && (sum >= 0.0 || !is_bounded);
