@@ -18,11 +18,11 @@ proptest! {
 
     #[test]
     fn prop_an_altered_file_is_refused_or_can_be_used(bytes in bytes()) {
-        calls::altered_file(&bytes);
+        calls::file::altered_file(&bytes);
     }
 
     #[test]
     fn prop_any_file_is_refused_or_can_be_used(bytes in bytes()) {
-        calls::any_file(&bytes);
+        calls::file::any_file(&bytes);
     }
 }

@@ -17,12 +17,12 @@ fn file(body: &[u8]) -> Vec<u8> {
 }
 
 /// Loads any body behind a header that fits.
-pub fn any_file(bytes: &[u8]) {
+pub(crate) fn any_file(bytes: &[u8]) {
     load_and_go_on(&file(bytes));
 }
 
 /// Loads a saved search in which some bytes were changed, with the checksum made good.
-pub fn altered_file(bytes: &[u8]) {
+pub(crate) fn altered_file(bytes: &[u8]) {
     let _ = alter(&mut Unstructured::new(bytes));
 }
 
@@ -48,7 +48,7 @@ fn alter(from: &mut Unstructured<'_>) -> Result<()> {
 }
 
 /// Uses a search that could be loaded.
-pub fn load_and_go_on(file: &[u8]) {
+fn load_and_go_on(file: &[u8]) {
     let Ok((mut search, extra)) = TreeSearch::load(file) else {
         return;
     };

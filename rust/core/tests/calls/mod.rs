@@ -5,8 +5,10 @@
 //! alike, to the byte. A call that is refused must have changed nothing. Loading checks the counts,
 //! links and numbers of the whole tree, so that it is the check of the laws as well.
 
+#![allow(dead_code)] // each user makes calls or files
+
 mod draw;
-mod file;
+pub(crate) mod file;
 mod laws;
 
 use arbitrary::{Result, Unstructured};
@@ -14,13 +16,12 @@ use similar_fast_core::Error;
 use similar_fast_core::search::{Leaves, TreeSearch};
 
 use draw::{Rows, any_id, any_node, candidates, chosen, config, number};
-pub use file::{altered_file, any_file, load_and_go_on};
 
 /// Calls that one input can make, so that no input takes long.
 const MOST_CALLS: usize = 200;
 
 /// Makes the calls that these bytes stand for.
-pub fn make_calls(bytes: &[u8]) {
+pub(crate) fn make_calls(bytes: &[u8]) {
     // It ends with the bytes, in the middle of a call if need be.
     let _ = drive(&mut Unstructured::new(bytes), MOST_CALLS);
 }
