@@ -79,6 +79,25 @@ lint: build ## format, lints, types, stubs, import floors
 	$(BIN)/python -m mypy.stubtest similar_fast._core
 	$(BIN)/lint-imports
 
+# Fuzzing: libFuzzer with the coverage counters of the stable compiler; rust/fuzz is a workspace of its own.
+
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= calls load
+FUZZ_HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+
+.PHONY: fuzz
+fuzz: ## any calls and any saved file, FUZZ_SECONDS=600 for each; findings lie in target/fuzz
+	RUSTFLAGS="$(FUZZ_COVERAGE)" cargo build --quiet --locked --release --manifest-path rust/fuzz/Cargo.toml \
+	  --target $(FUZZ_HOST) --target-dir target/fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p target/fuzz/$$target; \
+	  nice -n 19 target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 \
+	    -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/$$target; \
+	done
+
 # Timings; see benches/RESULTS.md for what was measured with them.
 
 .PHONY: bench

@@ -87,7 +87,11 @@ impl TreeSearch {
             return Ok(self.finish_ask());
         }
         let resumed = self.resume(num_simulations);
-        let started = (num_simulations - resumed).min(self.planned_room());
+        let started = if self.is_solved() {
+            0
+        } else {
+            (num_simulations - resumed).min(self.planned_room())
+        };
         self.in_flight += started;
         if let Policy::Gumbel(_) = self.config.policy {
             self.start_planned(started);

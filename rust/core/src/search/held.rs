@@ -78,6 +78,15 @@ impl Held {
         self.calls.push(OwnedTold::of(told));
     }
 
+    /// Gives settled leaves the new ids of their nodes: the places of the old ones in `kept`.
+    pub(super) fn follow(&mut self, kept: &[u32]) {
+        self.settled.retain_mut(|(_, node)| {
+            let place = kept.iter().position(|old| old == node);
+            *node = place.unwrap_or_default() as u32;
+            place.is_some()
+        });
+    }
+
     pub(super) fn nbytes(&self) -> usize {
         self.calls.iter().map(OwnedTold::nbytes).sum()
     }

@@ -220,7 +220,8 @@ impl TreeSearch {
                     == 1
             }
             Policy::Puct { .. } | Policy::Uct { .. } => {
-                !self.config.solve && self.lead() > num_simulations + u64::from(self.in_flight)
+                !self.config.solve
+                    && self.lead() > num_simulations.saturating_add(self.in_flight.into())
             }
         }
     }

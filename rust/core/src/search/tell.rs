@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::tickets::{Kind, Ticket};
 use super::told::{Row, Told, ValueRange};
-use super::{Backup, Held, Parked, TreeSearch, is_value};
+use super::{Backup, Held, Parked, Policy, TreeSearch};
 use crate::Error;
 use crate::tree::{Block, Change, Child, LeafState, Tree};
 
@@ -115,12 +115,27 @@ impl TreeSearch {
             ..Held::default()
         };
         let rows = held.rows(&self.tickets, self.config.channels);
+        let (rows, unreadable): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|(id, row)| self.is_readable(*id, row));
+        self.reopen(unreadable.iter().map(|&(id, _)| id));
         let ids: Vec<u64> = rows.iter().map(|&(id, _)| id).collect();
         if self.tree.rows.width() > 0 {
             self.note(rows.iter().copied());
         }
         let nodes = self.apply(rows.into_iter());
+        if !unreadable.is_empty() {
+            self.list_anew();
+        }
         ids.into_iter().zip(nodes).collect()
+    }
+
+    /// Whether a row that was held back can still be applied. The state that its leaf was to be merged
+    /// with may have been freed meanwhile, or other weights hold; such a leaf is failed.
+    fn is_readable(&self, id: u64, row: &Row<'_>) -> bool {
+        let kind = self.tickets.get(id as u32).kind;
+        let checked = row.check(kind, self.config.channels, self.value_range(row.key));
+        checked.is_ok()
     }
 
     /// Settles where the last open leaf of a round was not told, but failed or freed.
@@ -139,18 +154,11 @@ impl TreeSearch {
     fn check_told(&mut self, told: &Told<'_>) -> Result<(), Error> {
         let channels = self.config.channels;
         told.check_lengths(channels)?;
-        let range = match self.config.backup {
-            Backup::PowerMean { .. } => ValueRange::AtLeastZero,
-            _ => ValueRange::Any,
-        };
         self.tickets.begin();
         let mut words = 0;
         for (id, row) in told.rows(channels) {
             let ticket = self.tickets.check(id, row.index)?;
-            let with = self.keys.get(&row.key);
-            let is_merged = with.is_some_and(|&with| with != Block::ROOT);
-            let range = if is_merged { ValueRange::Unread } else { range };
-            row.check(ticket.kind, channels, range)?;
+            row.check(ticket.kind, channels, self.value_range(row.key))?;
             words += row.candidates.map_or(0, |given| Tree::length(given.count));
         }
         if self.tree.has_room(words) {
@@ -160,16 +168,19 @@ impl TreeSearch {
         }
     }
 
+    /// What the value of a row with this key may be.
+    fn value_range(&self, key: u64) -> ValueRange {
+        let with = self.keys.get(&key);
+        match self.config.backup {
+            _ if with.is_some_and(|&with| with != Block::ROOT) => ValueRange::Unread,
+            Backup::PowerMean { .. } => ValueRange::AtLeastZero,
+            _ => ValueRange::Any,
+        }
+    }
+
     fn evaluate(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
         let (block, edge, depth) = ticket.place();
         let value = row.scalar(&self.config.channels);
-        if !is_value(value) {
-            // It was to be merged with a state that has been freed meanwhile.
-            self.tree.set_child(block, edge, Child::Fresh);
-            self.askable += 1;
-            self.refuse(ticket);
-            return None;
-        }
         self.widen(&[value]);
         self.complete(ticket, value, change);
         if row.ends_here() {
@@ -283,7 +294,19 @@ impl TreeSearch {
         for (row, &id) in ids.iter().enumerate() {
             self.tickets.check(id, row)?;
         }
-        for &id in ids {
+        self.reopen(ids.iter().copied());
+        self.take_back_refused();
+        if let Policy::Beam { .. } = self.config.policy {
+            self.list_anew(); // a level that was full has room again
+        }
+        self.settle_earlier();
+        Ok(())
+    }
+
+    /// Makes leaves as if they had never been asked for, but for their simulations: these are taken
+    /// back with the refused ones.
+    fn reopen(&mut self, ids: impl Iterator<Item = u64>) {
+        for id in ids {
             let ticket = self.tickets.close(id);
             if ticket.is_discarded() {
                 continue;
@@ -301,9 +324,6 @@ impl TreeSearch {
             }
             self.list_edge((block, edge, depth));
         }
-        self.take_back_refused();
-        self.settle_earlier();
-        Ok(())
     }
 
     pub(super) fn full(&self) -> Error {

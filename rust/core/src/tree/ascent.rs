@@ -1,6 +1,6 @@
 //! The way up: changes that begin at some edges and go on to every edge above them.
 
-use super::{Block, HEADER, ID, IN_FLIGHT, LINK, MARKED, Tree};
+use super::{Block, HEADER, ID, IN_FLIGHT, LINK, MARKED, MAX_VALUE, Tree};
 
 /// What happens to an edge's visits in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,6 +159,9 @@ impl Tree {
         let new = match change {
             Change::Max if done > 0 => old.max(value as f32),
             Change::Max => value as f32,
+            Change::Discounted(_) => {
+                bounded((f64::from(old) * f64::from(done) + value) / f64::from(done + visits))
+            }
             _ => ((f64::from(old) * f64::from(done) + value) / f64::from(done + visits)) as f32,
         };
         self.words[at + count] = new.to_bits();
@@ -202,6 +205,11 @@ impl Tree {
         let at = block.word() + HEADER + 3 * self.count(block) + edge as usize;
         self.words[at] -= visits;
     }
+}
+
+/// A sum of values, rounded, and held within the range of one value.
+pub(crate) fn bounded(value: f64) -> f32 {
+    (value as f32).clamp(-MAX_VALUE, MAX_VALUE)
 }
 
 /// `(sum of n * q^p / sum of n)^(1 / p)` over `done` visits: those below and, told `told`, the rest.
