@@ -317,12 +317,13 @@ impl TreeSearch {
     }
 
     fn rule(&self) -> Rule {
-        Rule {
-            policy: self.config.policy,
-            scale: self.scale(),
-            virtual_loss: self.config.virtual_loss,
-            skips_solved: self.config.solve,
-        }
+        let Config {
+            policy,
+            virtual_loss,
+            solve,
+            ..
+        } = self.config;
+        Rule::new(policy, self.scale(), virtual_loss, solve)
     }
 
     fn scale(&self) -> Scale {
