@@ -6,7 +6,7 @@ mod sync;
 use std::time::Duration;
 
 use crate::Error;
-use crate::queue::{Batch, BatchQueue, Decision, Entry, Limits, QueueStats, Run};
+use crate::queue::{Batch, BatchQueue, Decision, Entry, Limits, QueueStats};
 use sync::{Clock, Condvar, Mutex, MutexGuard};
 
 pub use call::Call;
@@ -195,10 +195,11 @@ impl Batcher {
         self.unlock(state, Wake { work, room: false });
     }
 
-    /// Removes those of `runs` that still wait, and returns how many entries these were.
-    pub fn cancel(&self, runs: &[Run]) -> usize {
+    /// Removes what was pushed under these ids and still waits, and returns how many entries
+    /// that was.
+    pub fn cancel(&self, ids: &[u64]) -> usize {
         let mut state = self.lock();
-        let cancelled = runs.iter().map(|&run| state.queue.cancel_run(run)).sum();
+        let cancelled = ids.iter().map(|&id| state.queue.cancel(id)).sum();
         let room = cancelled > 0 && state.has_news_for_pushers();
         self.unlock(state, Wake { work: false, room });
         cancelled

@@ -12,16 +12,19 @@
 
 mod bucket;
 mod limits;
+mod riders;
+mod slots;
 mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::Error;
-use bucket::{Bucket, Front, Seat, Waiting};
+use bucket::Bucket;
 use limits::Load;
+use riders::{Deadlines, IdMap, Riders};
+use slots::{Slots, Waiting};
 
 pub use limits::Limits;
 pub use stats::{Histogram, QueueStats};
@@ -29,9 +32,11 @@ pub use stats::{Histogram, QueueStats};
 /// What waits to be in a batch: one thing, or a run of things of the same kind and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// The caller's name for it, or for the first of a run; unique among those that wait.
+    /// The caller's name for it, or for the first of a run; unique among those that wait. A run is
+    /// cancelled under this name, as a whole.
     pub id: u64,
-    /// Entries in the run: the ids `id..id + count`. None of them is a batch's to keep together.
+    /// Entries in the run: the ids `id..id + count`, which no other run shares. A batch may split
+    /// it.
     pub count: u32,
     /// The size of each, counted against `max_batch_tokens`; decides its bucket.
     pub tokens: u32,
@@ -137,31 +142,20 @@ pub enum Decision {
     Idle,
 }
 
-/// Where an id is to be found.
+/// Where an entry is to be found, by the id it was pushed under.
 #[derive(Debug, Clone, Copy)]
 enum Spot {
-    /// It is the first of a run of `count` in a lane.
-    Seated {
-        bucket: usize,
-        priority: i8,
-        serial: u64,
-        count: u32,
-    },
-    /// It rides on the row of this id.
-    Riding { leader: u64 },
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Passenger {
-    id: u64,
-    deadline: Option<Duration>,
+    /// In this slot.
+    Seated(u32),
+    /// On the row of this id.
+    Riding(u64),
 }
 
 /// Entries that wait, and the rule that makes batches of them.
 ///
 /// Every pushed id leaves exactly once: in a batch, as expired, or by [`cancel`](Self::cancel).
-/// Every operation on a run is O(log n + priorities in use), and asking for a batch is
-/// O(buckets + priorities in use + size of the batch * log n).
+/// To push or cancel an entry or a run takes O(1), to ask for a batch O(buckets), to take one O(runs
+/// in it), each times the priorities in use; a deadline adds O(log n).
 ///
 /// # Example
 ///
@@ -182,12 +176,13 @@ struct Passenger {
 #[derive(Debug)]
 pub struct BatchQueue {
     limits: Limits,
+    max_wait: u64,
+    priority_step: i64,
     buckets: Vec<Bucket>,
-    /// By its first id each run, by its id each rider.
-    ids: BTreeMap<u64, Spot>,
-    deadlines: BTreeSet<(Duration, u64)>,
-    leaders: HashMap<u128, u64>,
-    passengers: HashMap<u64, Vec<Passenger>>,
+    slots: Slots,
+    spots: IdMap<Spot>,
+    riders: Riders,
+    deadlines: Deadlines,
     next_serial: u64,
     len: usize,
     is_closed: bool,
@@ -206,11 +201,13 @@ impl BatchQueue {
         let buckets = 0..=limits.bucket_edges.len();
         Ok(Self {
             buckets: buckets.map(|_| Bucket::new(limits.is_padded)).collect(),
+            max_wait: nanoseconds(limits.max_wait),
+            priority_step: i64::try_from(limits.priority_step.as_nanos()).unwrap_or(i64::MAX),
             limits,
-            ids: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            leaders: HashMap::new(),
-            passengers: HashMap::new(),
+            slots: Slots::default(),
+            spots: IdMap::default(),
+            riders: Riders::default(),
+            deadlines: Deadlines::default(),
             next_serial: 0,
             len: 0,
             is_closed: false,
@@ -234,7 +231,7 @@ impl BatchQueue {
     /// - [`Error::QueueClosed`] after [`close`](Self::close).
     /// - [`Error::EntryTooLarge`] where an entry alone breaks a limit of a batch.
     /// - [`Error::QueueFull`] where they do not all fit.
-    /// - [`Error::DuplicateEntry`] where an id already waits, or comes twice.
+    /// - [`Error::DuplicateEntry`] where an `id` already waits, or comes twice.
     /// - [`Error::InvalidArgument`] where a run has a key, or its ids exceed 64 bits.
     pub fn push_all(&mut self, entries: &[Entry], now: Duration) -> Result<(), Error> {
         self.check_entries(entries)?;
@@ -247,15 +244,13 @@ impl BatchQueue {
             });
         }
         let length = self.len as u64;
+        let now = nanoseconds(now);
         for (place, entry) in entries.iter().enumerate() {
-            if let Some(id) = self.find_duplicate(entry) {
+            if entry.count > 0 && !self.seat(entry, now) {
                 for undone in &entries[..place] {
-                    self.remove(undone.id, undone.count);
+                    self.remove(undone.id);
                 }
-                return Err(Error::DuplicateEntry { id });
-            }
-            if entry.count > 0 {
-                self.seat(entry, now);
+                return Err(Error::DuplicateEntry { id: entry.id });
             }
         }
         self.stats.pushed += wanted as u64;
@@ -273,17 +268,18 @@ impl BatchQueue {
         if self.is_empty() {
             return Decision::Idle;
         }
+        let now = nanoseconds(now);
         let expired = self.expire(now);
         if !expired.is_empty() {
             return Decision::Expired(expired);
         }
-        let ready = (0..self.buckets.len()).filter(|&b| self.is_ready(b, now));
-        let step = self.limits.priority_step;
-        let first = ready
-            .filter_map(|b| Some((self.buckets[b].front(step)?, b)))
-            .min_by_key(|(front, _)| (front.place, front.seat));
+        let ready = self.buckets.iter().enumerate();
+        let fronts = ready
+            .filter(|(_, bucket)| self.is_ready(bucket, now))
+            .filter_map(|(b, bucket)| Some((bucket.front(&self.slots)?, b)));
+        let first = fronts.min_by_key(|&(slot, _)| self.slots[slot].order());
         match first {
-            Some((front, bucket)) => Decision::Batch(self.pop_batch(bucket, front, now)),
+            Some((slot, bucket)) => Decision::Batch(self.pop_batch(bucket, slot, now)),
             None => Decision::WaitUntil(self.next_change().unwrap_or(Duration::MAX)),
         }
     }
@@ -304,25 +300,18 @@ impl BatchQueue {
         if self.is_closed || self.room() == 0 || self.has_full_batch() {
             return Some(Duration::ZERO);
         }
-        let oldest = self.buckets.iter().filter_map(Bucket::oldest).min();
-        let ready_at = oldest.map(|arrival| arrival.saturating_add(self.limits.max_wait));
-        let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
-        ready_at.into_iter().chain(deadline).min()
+        let arrivals = self.buckets.iter().filter_map(|b| b.oldest(&self.slots));
+        let ready_at = arrivals.min().map(|at| at.saturating_add(self.max_wait));
+        let change = ready_at.into_iter().chain(self.deadlines.first()).min()?;
+        Some(duration(change))
     }
 
-    /// Removes an entry that still waits; false where none has this id. O(log n).
+    /// Removes what was pushed under this id and still waits, and returns how many entries that
+    /// was: 0 where none waits, more than 1 for a run.
     ///
     /// Whoever rides on its row stays; the first of them takes the row over.
-    pub fn cancel(&mut self, id: u64) -> bool {
-        self.cancel_run(Run {
-            first: id,
-            count: 1,
-        }) == 1
-    }
-
-    /// Removes those of a run of ids that still wait, and returns how many these were.
-    pub fn cancel_run(&mut self, run: Run) -> usize {
-        let cancelled = self.remove(run.first, run.count);
+    pub fn cancel(&mut self, id: u64) -> usize {
+        let cancelled = self.remove(id).map_or(0, |run| run.count as usize);
         self.stats.cancelled += cancelled as u64;
         cancelled
     }
@@ -372,200 +361,133 @@ impl BatchQueue {
             .try_for_each(|entry| self.limits.check_entry(entry))
     }
 
-    fn is_ready(&self, bucket: usize, now: Duration) -> bool {
-        let bucket = &self.buckets[bucket];
-        let has_waited = |arrival: Duration| now >= arrival.saturating_add(self.limits.max_wait);
+    fn is_ready(&self, bucket: &Bucket, now: u64) -> bool {
+        let has_waited = |arrival: u64| now >= arrival.saturating_add(self.max_wait);
         self.is_closed
             || self.room() == 0
             || self.limits.is_full(bucket.load())
-            || bucket.oldest().is_some_and(has_waited)
+            || bucket.oldest(&self.slots).is_some_and(has_waited)
     }
 
-    /// An id of the entry that already waits.
-    fn find_duplicate(&self, entry: &Entry) -> Option<u64> {
-        let end = entry.id + u64::from(entry.count);
-        let (&first, spot) = self.ids.range(..end).next_back()?;
-        let is_shared = entry.count > 0 && first + u64::from(spot.count()) > entry.id;
-        is_shared.then(|| first.max(entry.id))
-    }
-
-    /// Gives an entry a place, or a ride on the row of the entry with its key.
-    fn seat(&mut self, entry: &Entry, now: Duration) {
+    /// Gives an entry a place, or a ride on the row of the entry with its key; false where its id
+    /// waits already.
+    fn seat(&mut self, entry: &Entry, now: u64) -> bool {
+        let leader = entry.key.and_then(|key| self.riders.leader(key));
+        let std::collections::hash_map::Entry::Vacant(spot) = self.spots.entry(entry.id) else {
+            return false;
+        };
         self.len += entry.count as usize;
         if let Some(deadline) = entry.deadline {
-            self.deadlines.insert((deadline, entry.id));
+            self.deadlines.add(entry.id, nanoseconds(deadline));
         }
-        if let Some(key) = entry.key {
-            if let Some(&leader) = self.leaders.get(&key) {
-                self.ride(leader, entry);
-                return;
-            }
-            self.leaders.insert(key, entry.id);
+        if let Some(leader) = leader {
+            spot.insert(Spot::Riding(leader));
+            self.riders.ride(leader, entry.id);
+            self.lift(leader, entry.priority);
+            return true;
         }
-        let run = Waiting {
+        let bucket = self.limits.bucket_of(entry.tokens);
+        let slot = self.slots.add(Waiting {
+            id: entry.id,
             first: entry.id,
             count: entry.count,
             tokens: entry.tokens,
             pixels: entry.pixels,
+            bucket: bucket as u32,
             arrival: now,
-            deadline: entry.deadline,
-            key: entry.key,
-        };
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let bucket = self.limits.bucket_of(entry.tokens);
-        self.insert(bucket, entry.priority, serial, run);
-    }
-
-    /// Adds a rider; one of higher priority lifts the row into its lane.
-    fn ride(&mut self, leader: u64, entry: &Entry) {
-        self.ids.insert(entry.id, Spot::Riding { leader });
-        self.passengers.entry(leader).or_default().push(Passenger {
-            id: entry.id,
-            deadline: entry.deadline,
+            place: place(now, entry.priority, self.priority_step),
+            serial: self.next_serial,
+            priority: entry.priority,
+            is_keyed: entry.key.is_some(),
+            has_deadline: entry.deadline.is_some(),
         });
-        if let Some(&Spot::Seated {
-            bucket,
-            priority,
-            serial,
-            ..
-        }) = self.ids.get(&leader)
-            && entry.priority > priority
-        {
-            let run = self.buckets[bucket].remove(priority, (serial, leader));
-            self.insert(bucket, entry.priority, serial, run);
+        self.next_serial += 1;
+        spot.insert(Spot::Seated(slot));
+        self.buckets[bucket].insert(&mut self.slots, slot);
+        if let Some(key) = entry.key {
+            self.riders.lead(key, entry.id);
         }
+        true
     }
 
-    fn insert(&mut self, bucket: usize, priority: i8, serial: u64, run: Waiting) {
-        self.ids.insert(
-            run.first,
-            Spot::Seated {
-                bucket,
-                priority,
-                serial,
-                count: run.count,
-            },
-        );
-        self.buckets[bucket].insert(priority, (serial, run.first), run);
-    }
-
-    /// Removes what waits of the ids `first..first + count`, and returns how many these were.
-    fn remove(&mut self, first: u64, count: u32) -> usize {
-        let end = first.saturating_add(u64::from(count));
-        let before = self.len;
-        while before - self.len < count as usize
-            && let Some((id, spot)) = self.first_in(first, end)
-        {
-            match spot {
-                Spot::Riding { leader } => self.remove_rider(id, leader),
-                Spot::Seated {
-                    bucket,
-                    priority,
-                    serial,
-                    ..
-                } => self.remove_seated(bucket, priority, (serial, id), first..end),
-            }
-        }
-        before - self.len
-    }
-
-    /// The first run or rider that has an id in `first..end`.
-    fn first_in(&self, first: u64, end: u64) -> Option<(u64, Spot)> {
-        let before = self.ids.range(..first).next_back();
-        let overlapping = before.filter(|(id, spot)| **id + u64::from(spot.count()) > first);
-        let found = overlapping.or_else(|| self.ids.range(first..end).next());
-        found.map(|(&id, &spot)| (id, spot))
-    }
-
-    fn remove_rider(&mut self, id: u64, leader: u64) {
-        self.ids.remove(&id);
-        self.len -= 1;
-        let Some(riders) = self.passengers.get_mut(&leader) else {
+    /// Moves a row into the lane of a rider of higher priority, as if it had come in that lane.
+    fn lift(&mut self, leader: u64, priority: i8) {
+        let Some(&Spot::Seated(slot)) = self.spots.get(&leader) else {
             return;
         };
-        if let Some(place) = riders.iter().position(|rider| rider.id == id) {
-            let rider = riders.remove(place);
-            self.forget_deadline(rider.deadline, id);
-        }
-        if self.passengers.get(&leader).is_some_and(Vec::is_empty) {
-            self.passengers.remove(&leader);
+        let run = self.slots[slot];
+        if priority > run.priority {
+            let bucket = &mut self.buckets[run.bucket as usize];
+            bucket.remove(&mut self.slots, slot);
+            self.slots[slot].priority = priority;
+            self.slots[slot].place = place(run.arrival, priority, self.priority_step);
+            bucket.insert(&mut self.slots, slot);
         }
     }
 
-    /// Removes `gone` from the run of a seat; what is left keeps its place, the riders theirs.
-    fn remove_seated(
-        &mut self,
-        bucket: usize,
-        priority: i8,
-        seat: Seat,
-        gone: std::ops::Range<u64>,
-    ) {
-        let run = self.buckets[bucket].remove(priority, seat);
-        self.ids.remove(&run.first);
-        self.forget_deadline(run.deadline, run.first);
-        let end = run.first + u64::from(run.count);
-        self.len -= (gone.end.min(end) - gone.start.max(run.first)) as usize;
-        for left in [run.first..gone.start, gone.end..end] {
-            if left.is_empty() {
-                continue;
+    /// Removes what was pushed under an id and still waits; returns it.
+    fn remove(&mut self, id: u64) -> Option<Run> {
+        let spot = self.spots.remove(&id)?;
+        self.deadlines.remove(id);
+        let run = match spot {
+            Spot::Riding(leader) => {
+                self.riders.leave(leader, id);
+                Run {
+                    first: id,
+                    count: 1,
+                }
             }
-            self.remember_deadline(run.deadline, left.start);
-            let count = (left.end - left.start) as u32;
-            let left = Waiting {
-                first: left.start,
-                count,
-                ..run
-            };
-            self.insert(bucket, priority, seat.0, left);
-        }
-        if let Some(key) = run.key {
-            self.promote(key, bucket, priority, seat.0, run);
-        }
+            Spot::Seated(slot) => {
+                let Waiting { first, count, .. } = self.slots[slot];
+                if !self.promote(slot) {
+                    let bucket = self.slots[slot].bucket as usize;
+                    self.buckets[bucket].remove(&mut self.slots, slot);
+                    self.slots.free(slot);
+                }
+                Run { first, count }
+            }
+        };
+        self.len -= run.count as usize;
+        Some(run)
     }
 
-    /// Hands the row of a leader that left to its first rider.
-    fn promote(&mut self, key: u128, bucket: usize, priority: i8, serial: u64, run: Waiting) {
-        let Some(mut riders) = self.passengers.remove(&run.first) else {
-            self.leaders.remove(&key);
-            return;
+    /// Hands the row of a leader that leaves to its first rider; false where it has none.
+    fn promote(&mut self, slot: u32) -> bool {
+        let run = &mut self.slots[slot];
+        let Some((heir, others)) = (run.is_keyed)
+            .then(|| self.riders.promote(run.id))
+            .flatten()
+        else {
+            return false;
         };
-        let heir = riders.remove(0);
-        let row = Waiting {
-            first: heir.id,
-            deadline: heir.deadline,
-            ..run
-        };
-        self.leaders.insert(key, heir.id);
-        self.insert(bucket, priority, serial, row);
-        for rider in &riders {
-            self.ids.insert(rider.id, Spot::Riding { leader: heir.id });
+        run.id = heir;
+        run.first = heir;
+        run.has_deadline = self.deadlines.has(heir);
+        self.spots.insert(heir, Spot::Seated(slot));
+        for &rider in others {
+            self.spots.insert(rider, Spot::Riding(heir));
         }
-        if !riders.is_empty() {
-            self.passengers.insert(heir.id, riders);
-        }
+        true
     }
 
     /// Removes and returns the ids whose deadline has come.
-    fn expire(&mut self, now: Duration) -> Vec<u64> {
+    fn expire(&mut self, now: u64) -> Vec<u64> {
         let mut expired = Vec::new();
-        while let Some(&(deadline, id)) = self.deadlines.first()
-            && deadline <= now
-        {
-            let count = self.ids.get(&id).map_or(1, Spot::count);
-            expired.extend(id..id + u64::from(count));
-            self.remove(id, count);
+        while let Some(id) = self.deadlines.pop(now) {
+            if let Some(run) = self.remove(id) {
+                expired.extend(run.first..run.first + u64::from(run.count));
+            }
         }
         self.stats.expired += expired.len() as u64;
         expired
     }
 
-    fn pop_batch(&mut self, bucket: usize, first: Front, now: Duration) -> Batch {
+    fn pop_batch(&mut self, bucket: usize, first: u32, now: u64) -> Batch {
         let mut batch = Batch::default();
         let mut load = Load::default();
         let mut next = Some(first);
-        while let Some(front) = next {
-            let run = front.run;
+        while let Some(slot) = next {
+            let run = self.slots[slot];
             let room = self.limits.room(&load, run.tokens, run.pixels);
             let count = u64::from(run.count).min(room) as u32;
             if count == 0 {
@@ -573,72 +495,56 @@ impl BatchQueue {
             }
             let row = load.len as u32;
             load.add(u64::from(count), run.tokens, run.pixels);
-            let wait = now.saturating_sub(run.arrival).as_micros();
-            let wait_us = u64::try_from(wait).unwrap_or(u64::MAX);
+            let wait_us = now.saturating_sub(run.arrival) / 1000;
             self.stats.wait_us.record(wait_us, u64::from(count));
             batch.append(run.first, count);
-            self.leave(bucket, &front, count);
-            if let Some(key) = run.key {
-                self.leave_riders(key, run.first, row, &mut batch);
-            }
             if count < run.count {
+                self.buckets[bucket].shorten(&mut self.slots, slot, count);
                 break;
             }
-            next = self.buckets[bucket].front(self.limits.priority_step);
+            self.leave(&run, slot, row, &mut batch);
+            next = self.buckets[bucket].front(&self.slots);
         }
+        let riders = batch.riders.len();
+        self.len -= load.len as usize + riders;
         self.stats.batches += 1;
         self.stats.batch_size.record(load.len, 1);
-        self.stats.taken += load.len + batch.riders.len() as u64;
-        self.stats.coalesced += batch.riders.len() as u64;
+        self.stats.taken += load.len + riders as u64;
+        self.stats.coalesced += riders as u64;
         batch
     }
 
-    /// Removes the first `count` entries of a run.
-    fn leave(&mut self, bucket: usize, front: &Front, count: u32) {
-        let run = self.buckets[bucket].remove(front.priority, front.seat);
-        self.ids.remove(&run.first);
-        self.forget_deadline(run.deadline, run.first);
-        self.len -= count as usize;
-        if count < run.count {
-            let left = Waiting {
-                first: run.first + u64::from(count),
-                count: run.count - count,
-                ..run
-            };
-            self.remember_deadline(left.deadline, left.first);
-            self.insert(bucket, front.priority, front.seat.0, left);
+    /// Forgets a run that was taken to its end, and moves its riders into the batch.
+    fn leave(&mut self, run: &Waiting, slot: u32, row: u32, batch: &mut Batch) {
+        self.buckets[run.bucket as usize].remove(&mut self.slots, slot);
+        self.slots.free(slot);
+        self.spots.remove(&run.id);
+        if run.has_deadline {
+            self.deadlines.remove(run.id);
         }
-    }
-
-    /// Moves the riders of a row into its batch.
-    fn leave_riders(&mut self, key: u128, leader: u64, row: u32, batch: &mut Batch) {
-        self.leaders.remove(&key);
-        for rider in self.passengers.remove(&leader).unwrap_or_default() {
-            self.ids.remove(&rider.id);
-            self.forget_deadline(rider.deadline, rider.id);
-            self.len -= 1;
-            batch.riders.push(Rider { row, id: rider.id });
-        }
-    }
-
-    fn remember_deadline(&mut self, deadline: Option<Duration>, id: u64) {
-        if let Some(deadline) = deadline {
-            self.deadlines.insert((deadline, id));
-        }
-    }
-
-    fn forget_deadline(&mut self, deadline: Option<Duration>, id: u64) {
-        if let Some(deadline) = deadline {
-            self.deadlines.remove(&(deadline, id));
+        if run.is_keyed {
+            for id in self.riders.end(run.id) {
+                self.spots.remove(&id);
+                self.deadlines.remove(id);
+                batch.riders.push(Rider { row, id });
+            }
         }
     }
 }
 
-impl Spot {
-    fn count(&self) -> u32 {
-        match self {
-            Self::Seated { count, .. } => *count,
-            Self::Riding { .. } => 1,
-        }
+/// Times are kept in nanoseconds; the last of them stands for all that are later still.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn duration(nanoseconds: u64) -> Duration {
+    match nanoseconds {
+        u64::MAX => Duration::MAX,
+        _ => Duration::from_nanos(nanoseconds),
     }
+}
+
+fn place(arrival: u64, priority: i8, step: i64) -> i64 {
+    let arrival = i64::try_from(arrival).unwrap_or(i64::MAX);
+    arrival.saturating_sub(step.saturating_mul(i64::from(priority)))
 }

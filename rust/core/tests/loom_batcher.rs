@@ -15,7 +15,7 @@ use loom::sync::Arc;
 use loom::thread;
 use similar_fast_core::Error;
 use similar_fast_core::batcher::{Batcher, Call, Next};
-use similar_fast_core::queue::{Entry, Limits, Run};
+use similar_fast_core::queue::{Entry, Limits};
 
 const NEVER: Duration = Duration::MAX;
 
@@ -96,8 +96,7 @@ fn cancel_against_take_removes_or_leaves() {
         let canceller = {
             let batcher = Arc::clone(&batcher);
             thread::spawn(move || {
-                let run = Run { first: 1, count: 1 };
-                let cancelled = batcher.cancel(&[run]);
+                let cancelled = batcher.cancel(&[1]);
                 batcher.close();
                 cancelled
             })
@@ -141,7 +140,7 @@ fn pusher_without_room_is_woken_by_cancel_or_close() {
         };
         let canceller = {
             let batcher = Arc::clone(&batcher);
-            thread::spawn(move || batcher.cancel(&[Run { first: 1, count: 1 }]))
+            thread::spawn(move || batcher.cancel(&[1]))
         };
 
         assert_eq!(canceller.join().unwrap(), 1);

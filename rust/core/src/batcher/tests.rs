@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::Run;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -19,10 +20,6 @@ fn batcher(max_batch_size: usize, capacity: usize, max_wait: Duration) -> Arc<Ba
 
 fn entries(ids: std::ops::Range<u64>) -> Vec<Entry> {
     ids.map(|id| Entry::new(id, 1)).collect()
-}
-
-fn run(first: u64) -> Run {
-    Run { first, count: 1 }
 }
 
 fn batch(ids: &[u64]) -> Next {
@@ -111,7 +108,7 @@ fn cancel_makes_room() {
     let pusher = Arc::clone(&batcher);
     let accepted = spawn(move || pusher.push_some(&entries(2..3), LONG));
 
-    assert_eq!(batcher.cancel(&[run(0), run(9)]), 1);
+    assert_eq!(batcher.cancel(&[0, 9]), 1);
 
     assert_eq!(accepted.recv_timeout(LONG), Ok(Ok(1)));
     assert_eq!(batcher.take(None), batch(&[1, 2]));
@@ -239,7 +236,7 @@ fn sleeping_taker_wakes_for_a_deadline() {
         ..Entry::new(9, 1)
     };
 
-    batcher.cancel(&[run(0)]);
+    batcher.cancel(&[0]);
     batcher.push(&[hurried]).unwrap();
 
     assert_eq!(taken.recv_timeout(LONG), Ok(Next::Expired(vec![9])));

@@ -227,15 +227,15 @@ fn run_is_split_over_batches_and_its_deadline_with_it() {
     queue.push(run, MS).unwrap();
 
     assert_eq!(take(&mut queue, MS), [10, 11, 12]);
-    assert_eq!(queue.cancel_run(Run { first: 9, count: 6 }), 2);
-    assert_eq!(queue.len(), 2);
-    assert_eq!(queue.next_batch(50 * MS), Decision::Expired(vec![15, 16]));
+    assert_eq!(take(&mut queue, MS), [13, 14, 15]);
+    assert_eq!(queue.len(), 1);
+    assert_eq!(queue.next_batch(50 * MS), Decision::Expired(vec![16]));
 }
 
 #[test]
-fn cancelled_middle_leaves_both_ends() {
+fn cancelled_run_leaves_with_all_that_still_waits_of_it() {
     let mut queue = queue(Limits {
-        capacity: 16,
+        max_batch_size: 3,
         ..limits()
     });
     let run = Entry {
@@ -244,17 +244,17 @@ fn cancelled_middle_leaves_both_ends() {
     };
     queue.push(run, MS).unwrap();
     push(&mut queue, &[(1, 3)], MS);
-
-    assert!(queue.cancel(12));
-    assert!(!queue.cancel(12));
-
     assert_eq!(
-        queue.push(run, MS),
-        Err(Error::DuplicateEntry { id: 13 }),
-        "the end still waits"
+        queue.push(Entry::new(10, 1), MS),
+        Err(Error::DuplicateEntry { id: 10 })
     );
+
+    assert_eq!(take(&mut queue, MS), [10, 11, 12]);
+    assert_eq!(queue.cancel(10), 2);
+    assert_eq!(queue.cancel(10), 0);
+
     queue.close();
-    assert_eq!(take(&mut queue, MS), [10, 11, 13, 14, 1]);
+    assert_eq!(take(&mut queue, MS), [1]);
 }
 
 #[test]
@@ -283,8 +283,8 @@ fn leader_that_leaves_hands_its_row_on() {
         queue.push(keyed(id, 7), MS).unwrap();
     }
 
-    assert!(queue.cancel(1));
-    assert!(queue.cancel(3));
+    assert_eq!(queue.cancel(1), 1);
+    assert_eq!(queue.cancel(3), 1);
 
     let Decision::Batch(batch) = queue.next_batch(11 * MS) else {
         panic!("a batch is ready");
