@@ -171,20 +171,28 @@ impl Batcher {
     /// Waits for the next batch and takes it; [`Next::Nothing`] where none was ready within
     /// `timeout` (None waits without end).
     pub fn take(&self, timeout: Option<Duration>) -> Next {
-        self.take_locked(self.lock(), timeout, false)
+        self.take_locked(timeout, false)
     }
 
     /// As [`take`](Self::take), and waits for the open turn to end first. Where it returns a batch
     /// or expired entries, the turn is the caller's until [`end_turn`](Self::end_turn).
     pub fn take_turn(&self, timeout: Option<Duration>) -> Next {
-        self.take_locked(self.lock(), timeout, true)
+        self.take_locked(timeout, true)
     }
 
-    /// [`end_turn`](Self::end_turn), then [`take_turn`](Self::take_turn), for the price of one.
-    pub fn next_turn(&self, timeout: Option<Duration>) -> Next {
+    /// Waits at most `timeout` until [`take_turn`](Self::take_turn) has something to return at
+    /// once, and takes nothing: for a taker that needs another lock before it can run, and lets
+    /// the batch grow until it has it.
+    pub fn await_turn(&self, timeout: Option<Duration>) {
+        let mut sleep = Sleep::new(timeout);
         let mut state = self.lock();
-        state.is_turn_open = false;
-        self.take_locked(state, timeout, true)
+        loop {
+            let now = self.clock.now();
+            if state.has_news(now, true) || sleep.is_over(now) {
+                return;
+            }
+            state = self.sleep(state, &mut sleep, true);
+        }
     }
 
     /// Ends the open turn, and wakes a taker where something is left for it.
@@ -237,44 +245,55 @@ impl Batcher {
         *self.lock().queue.stats()
     }
 
-    fn take_locked(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        timeout: Option<Duration>,
-        is_turn: bool,
-    ) -> Next {
-        let mut deadline = None;
+    fn take_locked(&self, timeout: Option<Duration>, is_turn: bool) -> Next {
+        let mut sleep = Sleep::new(timeout);
+        let mut state = self.lock();
         loop {
             let now = self.clock.now();
-            let must_wait = is_turn && state.is_turn_open;
-            if !must_wait && let Some(next) = state.next(now) {
+            if !(is_turn && state.is_turn_open)
+                && let Some(next) = state.next(now)
+            {
                 state.is_turn_open |= is_turn && next != Next::Closed;
                 let room = state.has_news_for_pushers();
                 self.unlock(state, Wake { work: false, room });
                 return next;
             }
-            let end = timeout.map_or(Duration::MAX, |timeout| now.saturating_add(timeout));
-            let deadline = *deadline.get_or_insert(end);
-            if now >= deadline {
+            if sleep.is_over(now) {
                 return Next::Nothing;
             }
-            // While somebody's turn is open, its end is what wakes.
-            let change = state.queue.next_change().filter(|_| !must_wait);
-            let wake_at = change.map_or(deadline, |change| change.min(deadline));
-            let first = state.asleep_until.map_or(wake_at, |at| at.min(wake_at));
-            state.asleep_until = Some(first);
-            state.num_asleep += 1;
-            state = sync::wait(&self.work, state, wake_at.saturating_sub(now));
-            state.num_asleep -= 1;
-            if state.asleep_until.is_some_and(|at| at <= self.clock.now()) {
-                // Its own timer woke it, so nobody speaks for the others until they say anew how
-                // long they sleep.
-                state.asleep_until = None;
-                if state.num_asleep > 0 {
-                    self.work.notify_all();
-                }
+            state = self.sleep(state, &mut sleep, is_turn);
+        }
+    }
+
+    /// Sleeps as a taker, until something may have changed.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        sleep: &mut Sleep,
+        is_turn: bool,
+    ) -> MutexGuard<'a, State> {
+        let now = self.clock.now();
+        let end = sleep.end(now);
+        // While somebody's turn is open, its end is what wakes.
+        let change = state
+            .queue
+            .next_change()
+            .filter(|_| !(is_turn && state.is_turn_open));
+        let wake_at = change.map_or(end, |change| change.min(end));
+        let first = state.asleep_until.map_or(wake_at, |at| at.min(wake_at));
+        state.asleep_until = Some(first);
+        state.num_asleep += 1;
+        state = sync::wait(&self.work, state, wake_at.saturating_sub(now));
+        state.num_asleep -= 1;
+        if state.asleep_until.is_some_and(|at| at <= self.clock.now()) {
+            // Its own timer woke it, so nobody speaks for the others until they say anew how
+            // long they sleep.
+            state.asleep_until = None;
+            if state.num_asleep > 0 {
+                self.work.notify_all();
             }
         }
+        state
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -293,7 +312,35 @@ impl Batcher {
     }
 }
 
+/// How long a taker waits in all; the clock is read only where it waits.
+#[derive(Debug)]
+struct Sleep {
+    timeout: Option<Duration>,
+    end: Option<Duration>,
+}
+
+impl Sleep {
+    fn new(timeout: Option<Duration>) -> Self {
+        Self { timeout, end: None }
+    }
+
+    fn end(&mut self, now: Duration) -> Duration {
+        let timeout = self.timeout.unwrap_or(Duration::MAX);
+        *self.end.get_or_insert(now.saturating_add(timeout))
+    }
+
+    fn is_over(&mut self, now: Duration) -> bool {
+        self.end(now) <= now
+    }
+}
+
 impl State {
+    /// Whether there is something to take now.
+    fn has_news(&self, now: Duration, is_turn: bool) -> bool {
+        let is_drained = self.queue.is_closed() && self.queue.is_empty();
+        !(is_turn && self.is_turn_open) && (is_drained || self.queue.has_news(now))
+    }
+
     /// What there is to take now, if anything.
     fn next(&mut self, now: Duration) -> Option<Next> {
         match self.queue.next_batch(now) {

@@ -18,6 +18,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map;
 use std::time::Duration;
 
 use crate::Error;
@@ -306,6 +307,11 @@ impl BatchQueue {
         Some(duration(change))
     }
 
+    /// Whether [`next_batch`](Self::next_batch) has something to hand out now.
+    pub fn has_news(&self, now: Duration) -> bool {
+        self.next_change().is_some_and(|change| change <= now)
+    }
+
     /// Removes what was pushed under this id and still waits, and returns how many entries that
     /// was: 0 where none waits, more than 1 for a run.
     ///
@@ -373,7 +379,7 @@ impl BatchQueue {
     /// waits already.
     fn seat(&mut self, entry: &Entry, now: u64) -> bool {
         let leader = entry.key.and_then(|key| self.riders.leader(key));
-        let std::collections::hash_map::Entry::Vacant(spot) = self.spots.entry(entry.id) else {
+        let hash_map::Entry::Vacant(vacant) = self.spots.entry(entry.id) else {
             return false;
         };
         self.len += entry.count as usize;
@@ -381,7 +387,7 @@ impl BatchQueue {
             self.deadlines.add(entry.id, nanoseconds(deadline));
         }
         if let Some(leader) = leader {
-            spot.insert(Spot::Riding(leader));
+            vacant.insert(Spot::Riding(leader));
             self.riders.ride(leader, entry.id);
             self.lift(leader, entry.priority);
             return true;
@@ -402,7 +408,7 @@ impl BatchQueue {
             has_deadline: entry.deadline.is_some(),
         });
         self.next_serial += 1;
-        spot.insert(Spot::Seated(slot));
+        vacant.insert(Spot::Seated(slot));
         self.buckets[bucket].insert(&mut self.slots, slot);
         if let Some(key) = entry.key {
             self.riders.lead(key, entry.id);
@@ -427,9 +433,9 @@ impl BatchQueue {
 
     /// Removes what was pushed under an id and still waits; returns it.
     fn remove(&mut self, id: u64) -> Option<Run> {
-        let spot = self.spots.remove(&id)?;
+        let found = self.spots.remove(&id)?;
         self.deadlines.remove(id);
-        let run = match spot {
+        let run = match found {
             Spot::Riding(leader) => {
                 self.riders.leave(leader, id);
                 Run {

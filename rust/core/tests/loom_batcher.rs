@@ -192,9 +192,20 @@ fn turns_never_overlap_and_leave_nothing_behind() {
         let worker = {
             let (batcher, turn) = (Arc::clone(&batcher), Arc::clone(&turn));
             thread::spawn(move || {
-                let mut next = batcher.take_turn(None);
-                while next != Next::Closed && turn.run() < 2 {
-                    next = batcher.next_turn(None);
+                loop {
+                    batcher.await_turn(None);
+                    match batcher.take_turn(Some(Duration::ZERO)) {
+                        Next::Closed => break,
+                        // A caller was quicker.
+                        Next::Nothing => {}
+                        _ => {
+                            let count = turn.run();
+                            batcher.end_turn();
+                            if count == 2 {
+                                break;
+                            }
+                        }
+                    }
                 }
             })
         };

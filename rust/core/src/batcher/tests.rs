@@ -212,7 +212,8 @@ fn pusher_runs_what_is_ready_and_the_worker_the_rest() {
     batcher.end_turn();
 
     assert_eq!(taken.recv_timeout(LONG), Ok(batch(&[1])));
-    assert_eq!(batcher.next_turn(Some(Duration::ZERO)), Next::Nothing);
+    batcher.end_turn();
+    assert_eq!(batcher.take_turn(Some(Duration::ZERO)), Next::Nothing);
 }
 
 #[test]

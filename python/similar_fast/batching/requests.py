@@ -1,0 +1,146 @@
+"""`Request`: one caller's steps, and the scores that come back for them, piece by piece."""
+
+import asyncio
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from similar_fast import _core
+from similar_fast.errors import ScorerError
+from similar_fast.types import Scores, Step
+
+__all__ = ["Part", "Request", "resolve"]
+
+Rows = tuple[
+    int, int, int, int, float | None, list[int] | None, list[int] | None, list[int] | None
+]
+"""Request, first row, rows, priority, timeout in seconds; tokens, pixels and key of each row."""
+
+_COLUMNS = ("total", "dims", "weights")
+
+
+class Request:
+    """One call: its steps are the rows 0 to n of `id` in the queue.
+
+    A thread waits on `call`, a task on `future`; whoever delivers the last row, or the first error,
+    sees `is_done` and tells the one that there is.
+    """
+
+    __slots__ = (
+        "call",
+        "columns",
+        "error",
+        "future",
+        "id",
+        "is_done",
+        "keys",
+        "missing",
+        "pixels",
+        "scores",
+        "steps",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        steps: tuple[Step, ...],
+        tokens: list[int] | None,
+        pixels: list[int] | None,
+        keys: list[int] | None,
+    ) -> None:
+        self.id = number
+        self.steps = steps
+        self.tokens = tokens
+        self.pixels = pixels
+        self.keys = keys
+        self.missing = len(steps)
+        self.is_done = False
+        self.call: _core.Call | None = None
+        self.future: asyncio.Future[None] | None = None
+        self.scores: Scores | None = None
+        self.error: Exception | None = None
+        self.columns: dict[str, NDArray[np.floating] | None] = {}
+
+    def rows(self, start: int, stop: int, priority: int, timeout_s: float | None) -> Rows:
+        """Rows `start` to `stop`, as the queue takes them."""
+        if not -128 <= priority <= 127:
+            raise ValueError(f"priority must be in -128..=127, got {priority}")
+        if timeout_s == math.inf:
+            timeout_s = None
+        columns = (self.tokens, self.pixels, self.keys)
+        if stop - start < len(self.steps):
+            columns = tuple(column and column[start:stop] for column in columns)
+        return (self.id, start, stop - start, priority, timeout_s, *columns)
+
+    def result(self) -> Scores:
+        """The scores of the finished request, or its error."""
+        if self.error is not None:
+            raise self.error
+        assert self.scores is not None
+        return self.scores
+
+    def deliver(self, part: "Part", scores: Scores) -> None:
+        """Takes the rows of one part of a batch, as copies: a scorer may reuse its arrays."""
+        stop = part.at + part.count
+        if part.count == len(self.steps):
+            if scores.dims is None and scores.weights is None:
+                self.scores = Scores(scores.total[part.at : stop].copy())
+            else:
+                self.scores = scores.rows(part.at, stop)
+        else:
+            for name in _COLUMNS:
+                self._fill(name, part, getattr(scores, name))
+        self.missing -= part.count
+        if self.missing == 0:
+            if self.scores is None:
+                self.scores = Scores(**self.columns)  # type: ignore[arg-type]  # total is there
+            self.is_done = True
+
+    def fail(self, error: Exception) -> None:
+        """Ends the request, unless it has ended."""
+        if not self.is_done:
+            self.error = error
+            self.is_done = True
+
+    def _fill(self, name: str, part: "Part", column: NDArray[np.floating] | None) -> None:
+        if name not in self.columns:
+            self.columns[name] = (
+                None
+                if column is None
+                else np.empty((len(self.steps), *column.shape[1:]), column.dtype)
+            )
+        whole = self.columns[name]
+        if (whole is None) is not (column is None):
+            raise ScorerError(f"the scorer returned {name} for some batches and none for others")
+        if whole is not None and column is not None:
+            whole[part.start : part.start + part.count] = column[part.at : part.at + part.count]
+
+
+class Part:
+    """Rows `start` to `start + count` of a request, which a batch holds from its row `at` on."""
+
+    __slots__ = ("at", "count", "request", "start")
+
+    def __init__(self, request: Request, start: int, count: int, at: int) -> None:
+        self.request = request
+        self.start = start
+        self.count = count
+        self.at = at
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        steps = self.request.steps
+        if self.count == len(steps):
+            return steps
+        return steps[self.start : self.start + self.count]
+
+
+def resolve(requests: Iterable[Request]) -> None:
+    """Wakes the tasks that await these requests; runs in their event loop."""
+    for request in requests:
+        future = request.future
+        if future is not None and not future.done():
+            future.set_result(None)
