@@ -13,12 +13,11 @@ from similar_fast.types import Scores, Step
 
 __all__ = ["Part", "Request", "resolve"]
 
-Rows = tuple[
-    int, int, int, int, float | None, list[int] | None, list[int] | None, list[int] | None
-]
+Rows = tuple[int, int, int, int, float | None, list[int] | None, list[int] | None, list[int] | None]
 """Request, first row, rows, priority, timeout in seconds; tokens, pixels and key of each row."""
 
 _COLUMNS = ("total", "dims", "weights")
+_NO_SCORES = Scores(np.empty(0, np.float32))
 
 
 class Request:
@@ -60,9 +59,9 @@ class Request:
         self.is_done = False
         self.call: _core.Call | None = None
         self.future: asyncio.Future[None] | None = None
-        self.scores: Scores | None = None
+        self.scores = _NO_SCORES
         self.error: Exception | None = None
-        self.columns: dict[str, NDArray[np.floating] | None] = {}
+        self.columns: dict[str, NDArray[np.float32] | None] | None = None
 
     def rows(self, start: int, stop: int, priority: int, timeout_s: float | None) -> Rows:
         """Rows `start` to `stop`, as the queue takes them."""
@@ -71,16 +70,30 @@ class Request:
         if timeout_s == math.inf:
             timeout_s = None
         columns = (self.tokens, self.pixels, self.keys)
-        if stop - start < len(self.steps):
-            columns = tuple(column and column[start:stop] for column in columns)
-        return (self.id, start, stop - start, priority, timeout_s, *columns)
+        if columns == (None, None, None):
+            return (self.id, start, stop - start, priority, timeout_s, None, None, None)
+        tokens, pixels, keys = (
+            None if column is None else column[start:stop] for column in columns
+        )
+        return (self.id, start, stop - start, priority, timeout_s, tokens, pixels, keys)
 
     def result(self) -> Scores:
         """The scores of the finished request, or its error."""
         if self.error is not None:
             raise self.error
-        assert self.scores is not None
         return self.scores
+
+    def awaited_call(self) -> _core.Call:
+        """What a thread waits for; made for the first that asks."""
+        if self.call is None:
+            self.call = _core.Call()
+        return self.call
+
+    def awaited_future(self) -> asyncio.Future[None]:
+        """What a task of the running loop waits for; made for the first that asks."""
+        if self.future is None:
+            self.future = asyncio.get_running_loop().create_future()
+        return self.future
 
     def deliver(self, part: "Part", scores: Scores) -> None:
         """Takes the rows of one part of a batch, as copies: a scorer may reuse its arrays."""
@@ -91,11 +104,10 @@ class Request:
             else:
                 self.scores = scores.rows(part.at, stop)
         else:
-            for name in _COLUMNS:
-                self._fill(name, part, getattr(scores, name))
+            self._fill(part, scores)
         self.missing -= part.count
         if self.missing == 0:
-            if self.scores is None:
+            if self.columns is not None:
                 self.scores = Scores(**self.columns)  # type: ignore[arg-type]  # total is there
             self.is_done = True
 
@@ -105,18 +117,21 @@ class Request:
             self.error = error
             self.is_done = True
 
-    def _fill(self, name: str, part: "Part", column: NDArray[np.floating] | None) -> None:
-        if name not in self.columns:
-            self.columns[name] = (
-                None
-                if column is None
-                else np.empty((len(self.steps), *column.shape[1:]), column.dtype)
-            )
-        whole = self.columns[name]
-        if (whole is None) is not (column is None):
-            raise ScorerError(f"the scorer returned {name} for some batches and none for others")
-        if whole is not None and column is not None:
-            whole[part.start : part.start + part.count] = column[part.at : part.at + part.count]
+    def _fill(self, part: "Part", scores: Scores) -> None:
+        if self.columns is None:
+            self.columns = {name: self._empty(getattr(scores, name)) for name in _COLUMNS}
+        for name, whole in self.columns.items():
+            column = getattr(scores, name)
+            if (whole is None) is not (column is None):
+                raise ScorerError(
+                    f"the scorer returned {name} for some batches and none for others"
+                )
+            if whole is not None:
+                rows = column[part.at : part.at + part.count]
+                whole[part.start : part.start + part.count] = rows
+
+    def _empty(self, like: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        return None if like is None else np.empty((len(self.steps), *like.shape[1:]), like.dtype)
 
 
 class Part:
@@ -132,6 +147,7 @@ class Part:
 
     @property
     def steps(self) -> tuple[Step, ...]:
+        """The steps of these rows."""
         steps = self.request.steps
         if self.count == len(steps):
             return steps

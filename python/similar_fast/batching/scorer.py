@@ -205,7 +205,7 @@ class BatchingScorer:
             ValueError: As `score`.
         """
         request = self._open(steps)
-        request.future = asyncio.get_running_loop().create_future()
+        request.awaited_future()
         try:
             if timeout_s is None:
                 await self._arrival(request, priority, None)
@@ -320,13 +320,12 @@ class BatchingScorer:
         self, request: Request, priority: int, *, start: int, left_s: float, wait_s: float
     ) -> int:
         """Pushes what there is room for from row `start` on; how many rows these are."""
-        if request.call is None:
-            request.call = _core.Call()
+        call = request.awaited_call()
         stop = min(len(request.steps), start + self._capacity)
         timeout_s = None if left_s == math.inf else left_s
         rows = request.rows(start, stop, priority, timeout_s)
         try:
-            return self._batcher.push_some(rows, min(wait_s, left_s), request.call)
+            return self._batcher.push_some(rows, min(wait_s, left_s), call)
         except QueueClosedError as error:
             raise error from self._worker.failure
 
@@ -342,7 +341,7 @@ class BatchingScorer:
 
     def _wait(self, request: Request, end: float) -> None:
         # Who finishes a request marks it done before it looks for a call.
-        call = request.call = request.call or _core.Call()
+        call = request.awaited_call()
         if request.is_done:
             return
         left_s = None if end == math.inf else max(0.0, end - time.monotonic())
@@ -361,8 +360,8 @@ class BatchingScorer:
             if pushed < len(request.steps):
                 # The queue tells threads of room, not tasks.
                 await asyncio.sleep(_ROOM_POLL_S)
-        if not request.is_done and request.future is not None:
-            await request.future
+        if not request.is_done:
+            await request.awaited_future()
 
 
 class _Keys:
@@ -381,9 +380,7 @@ class _Keys:
             self._numbers = {}
         # The table holds the step and so its picture: no other object takes over the picture's id.
         numbers = self._numbers
-        return [
-            numbers.setdefault((step, id(step.screenshot)), next(self._next)) for step in steps
-        ]
+        return [numbers.setdefault((step, id(step.screenshot)), next(self._next)) for step in steps]
 
 
 def _is_main_thread() -> bool:

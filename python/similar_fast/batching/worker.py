@@ -5,9 +5,9 @@ import math
 import os
 import threading
 import weakref
-from asyncio import AbstractEventLoop
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from similar_fast.batching.requests import Part, Request, resolve
 from similar_fast.errors import QueueClosedError, ScorerError
 from similar_fast.protocols import Scorer
 from similar_fast.scoring import call_scorer
-from similar_fast.types import Scores, Step
+from similar_fast.types import Step
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["Taken", "Worker"]
 
@@ -71,7 +74,6 @@ class Worker:
 
     def answer_none(self, request: Request) -> None:
         """Answers a request of no steps."""
-        request.scores = Scores(np.empty(0, np.float32))
         request.is_done = True
         self._waiting.pop(request.id, None)
 
@@ -123,9 +125,7 @@ class Worker:
     ) -> list[Part]:
         """One part for everybody who wants a row; rows that nobody wants any more are left out."""
         wanted = [
-            [(number, row)]
-            for number, start, count in rows
-            for row in range(start, start + count)
+            [(number, row)] for number, start, count in rows for row in range(start, start + count)
         ]
         for at, number, row in riders:
             wanted[at].append((number, row))
