@@ -27,20 +27,13 @@ class Request:
     sees `is_done` and tells the one that there is.
     """
 
-    __slots__ = (
-        "call",
-        "columns",
-        "error",
-        "future",
-        "id",
-        "is_done",
-        "keys",
-        "missing",
-        "pixels",
-        "scores",
-        "steps",
-        "tokens",
-    )
+    # Most requests need none of these, so they are no part of making one.
+    is_done = False
+    call: _core.Call | None = None
+    future: asyncio.Future[None] | None = None
+    scores = _NO_SCORES
+    error: Exception | None = None
+    columns: dict[str, NDArray[np.float32] | None] | None = None
 
     def __init__(
         self,
@@ -52,16 +45,8 @@ class Request:
     ) -> None:
         self.id = number
         self.steps = steps
-        self.tokens = tokens
-        self.pixels = pixels
-        self.keys = keys
         self.missing = len(steps)
-        self.is_done = False
-        self.call: _core.Call | None = None
-        self.future: asyncio.Future[None] | None = None
-        self.scores = _NO_SCORES
-        self.error: Exception | None = None
-        self.columns: dict[str, NDArray[np.float32] | None] | None = None
+        self.sizes = None if tokens is pixels is keys is None else (tokens, pixels, keys)
 
     def rows(self, start: int, stop: int, priority: int, timeout_s: float | None) -> Rows:
         """Rows `start` to `stop`, as the queue takes them."""
@@ -69,11 +54,10 @@ class Request:
             raise ValueError(f"priority must be in -128..=127, got {priority}")
         if timeout_s == math.inf:
             timeout_s = None
-        columns = (self.tokens, self.pixels, self.keys)
-        if columns == (None, None, None):
+        if self.sizes is None:
             return (self.id, start, stop - start, priority, timeout_s, None, None, None)
         tokens, pixels, keys = (
-            None if column is None else column[start:stop] for column in columns
+            None if column is None else column[start:stop] for column in self.sizes
         )
         return (self.id, start, stop - start, priority, timeout_s, tokens, pixels, keys)
 

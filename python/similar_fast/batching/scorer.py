@@ -350,16 +350,17 @@ class BatchingScorer:
 
     async def _arrival(self, request: Request, priority: int, timeout_s: float | None) -> None:
         """Pushes a task's rows, and returns once the request is done."""
-        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        pushed = 0
-        if self._push(request, priority, timeout_s, may_run=False):
-            pushed = len(request.steps)
-        while pushed < len(request.steps) and not request.is_done:
-            left_s = max(0.0, end - time.monotonic())
-            pushed += self._push_some(request, priority, start=pushed, left_s=left_s, wait_s=0.0)
-            if pushed < len(request.steps):
-                # The queue tells threads of room, not tasks.
-                await asyncio.sleep(_ROOM_POLL_S)
+        if not self._push(request, priority, timeout_s, may_run=False):
+            end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+            pushed = 0
+            while pushed < len(request.steps) and not request.is_done:
+                left_s = max(0.0, end - time.monotonic())
+                pushed += self._push_some(
+                    request, priority, start=pushed, left_s=left_s, wait_s=0.0
+                )
+                if pushed < len(request.steps):
+                    # The queue tells threads of room, not tasks.
+                    await asyncio.sleep(_ROOM_POLL_S)
         if not request.is_done:
             await request.awaited_future()
 
