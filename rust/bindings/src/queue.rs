@@ -5,6 +5,7 @@
 
 #![allow(clippy::needless_pass_by_value)] // arguments from Python arrive owned
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -24,13 +25,13 @@ type Taken = (Vec<(u64, u32, u32)>, Vec<(u32, u64, u32)>, Vec<(u64, u32)>);
 
 /// What one thread waits for and another finishes.
 #[pyclass(frozen, module = "similar_fast._core", name = "Call")]
-struct PyCall(Call);
+struct PyCall(Arc<Call>);
 
 #[pymethods]
 impl PyCall {
     #[new]
     fn new() -> Self {
-        Self(Call::new())
+        Self(Arc::new(Call::new()))
     }
 
     /// Waits for the end of the call; whether it came in time. Signals are handled meanwhile.
@@ -162,22 +163,19 @@ impl PyBatcher {
     #[pyo3(signature = (timeout_s=None))]
     fn take_turn(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<Option<Taken>> {
         let timeout = timeout_s.map(|s| seconds("timeout_s", s)).transpose()?;
-        Ok(self.wait_for_turn(py, timeout, &[]))
+        Ok(self.wait_for_turn(py, timeout, vec![]))
     }
 
     /// Ends the turn, finishes `done`, and begins the next turn.
     fn next_turn(&self, py: Python<'_>, done: Vec<Py<PyCall>>) -> Option<Taken> {
         self.0.end_turn();
-        let calls: Vec<&PyCall> = done.iter().map(Py::get).collect();
-        self.wait_for_turn(py, None, &calls)
+        self.wait_for_turn(py, None, done)
     }
 
     /// Ends the turn, and finishes `done`.
     fn end_turn(&self, done: Vec<Py<PyCall>>) {
         self.0.end_turn();
-        for call in &done {
-            call.get().0.finish();
-        }
+        Call::finish_all(calls(&done));
     }
 
     /// Removes what still waits of the first `count` rows of a request; returns how many these are.
@@ -209,7 +207,7 @@ impl PyBatcher {
         &self,
         py: Python<'_>,
         timeout: Option<Duration>,
-        done: &[&PyCall],
+        done: Vec<Py<PyCall>>,
     ) -> Option<Taken> {
         let take = || self.0.take_turn(Some(Duration::ZERO));
         // With nobody to wake, a batch that is ready is run without letting the interpreter go.
@@ -218,12 +216,11 @@ impl PyBatcher {
         } else {
             Next::Nothing
         };
+        let mut calls = calls(&done);
         let mut is_over = false;
         while next == Next::Nothing && !is_over {
             py.detach(|| {
-                for call in done {
-                    call.0.finish();
-                }
+                Call::finish_all(std::mem::take(&mut calls));
                 self.0.await_turn(timeout);
             });
             // A batch is taken with the interpreter in hand, and grows until then.
@@ -262,6 +259,10 @@ impl PyBatcher {
         });
         Ok(entries.collect())
     }
+}
+
+fn calls(done: &[Py<PyCall>]) -> Vec<Arc<Call>> {
+    done.iter().map(|call| Arc::clone(&call.get().0)).collect()
 }
 
 fn column<'a, T>(

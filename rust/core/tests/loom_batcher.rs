@@ -256,3 +256,19 @@ fn call_that_is_finished_wakes_its_waiter() {
         assert!(waiter.join().unwrap());
     });
 }
+
+#[test]
+fn calls_that_are_finished_together_wake_all_their_waiters() {
+    loom::model(|| {
+        let calls = [(); 2].map(|()| Arc::new(Call::new()));
+        let waiters = calls
+            .clone()
+            .map(|call| thread::spawn(move || call.wait(NEVER)));
+
+        Call::finish_all(calls.to_vec());
+
+        for waiter in waiters {
+            assert!(waiter.join().unwrap());
+        }
+    });
+}

@@ -1,8 +1,9 @@
 //! A blocking caller's place to wait for its answer.
 
 use std::time::Duration;
+use std::vec::IntoIter;
 
-use super::sync::{Clock, Condvar, Mutex, lock, wait};
+use super::sync::{Arc, Clock, Condvar, Mutex, lock, wait};
 
 /// Something that one thread waits for and another finishes, once.
 ///
@@ -28,6 +29,8 @@ pub struct Call {
 struct State {
     is_finished: bool,
     is_awaited: bool,
+    /// Whom the waiter finishes when it wakes.
+    others: Option<IntoIter<Arc<Call>>>,
 }
 
 impl Default for Call {
@@ -48,31 +51,48 @@ impl Call {
     /// Waits until the call is finished, at most for `timeout`; whether it is.
     pub fn wait(&self, timeout: Duration) -> bool {
         let mut state = lock(&self.state);
-        if state.is_finished {
-            return true;
-        }
-        let clock = Clock::start();
-        state.is_awaited = true;
-        loop {
-            let left = timeout.saturating_sub(clock.now());
-            if state.is_finished || left.is_zero() {
-                state.is_awaited = false;
-                return state.is_finished;
+        if !state.is_finished {
+            let clock = Clock::start();
+            let mut left = timeout;
+            state.is_awaited = true;
+            while !state.is_finished && !left.is_zero() {
+                state = wait(&self.finished, state, left);
+                left = timeout.saturating_sub(clock.now());
             }
-            state = wait(&self.finished, state, left);
+            state.is_awaited = false;
         }
+        let is_finished = state.is_finished;
+        let others = state.others.take();
+        drop(state);
+        if let Some(others) = others {
+            finish_in_turn(others);
+        }
+        is_finished
     }
 
     /// Finishes the call and wakes its waiter, if there is one yet.
     pub fn finish(&self) {
-        let is_awaited = {
-            let mut state = lock(&self.state);
-            state.is_finished = true;
-            state.is_awaited
-        };
-        if is_awaited {
-            self.finished.notify_all();
+        self.finish_and(None);
+    }
+
+    /// Finishes all of `calls`, and wakes who waits for them one by one: the first that wakes wakes
+    /// the second. Where the waiters have to share something when they wake, as an interpreter,
+    /// they so come one at a time, and whoever finishes them wakes only one.
+    pub fn finish_all(calls: Vec<Arc<Self>>) {
+        finish_in_turn(calls.into_iter());
+    }
+
+    /// Gives `others` back where nobody waits who would finish them.
+    fn finish_and(&self, others: Option<IntoIter<Arc<Self>>>) -> Option<IntoIter<Arc<Self>>> {
+        let mut state = lock(&self.state);
+        state.is_finished = true;
+        if !state.is_awaited {
+            return others;
         }
+        state.others = others;
+        drop(state);
+        self.finished.notify_all();
+        None
     }
 
     /// Makes a finished call ready for another use.
@@ -83,5 +103,14 @@ impl Call {
     /// Whether it is finished.
     pub fn is_finished(&self) -> bool {
         lock(&self.state).is_finished
+    }
+}
+
+fn finish_in_turn(mut calls: IntoIter<Arc<Call>>) {
+    while let Some(call) = calls.next() {
+        match call.finish_and(Some(calls)) {
+            Some(rest) => calls = rest,
+            None => return,
+        }
     }
 }

@@ -2,10 +2,10 @@
 //! the threads.
 
 #[cfg(not(loom))]
-pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 #[cfg(loom)]
-pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
+pub(super) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 #[cfg(not(loom))]
 use std::time::Instant;
