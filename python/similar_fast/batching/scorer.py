@@ -6,12 +6,11 @@ batch of rows, looks the steps up, calls the wrapped scorer and hands every call
 """
 
 import asyncio
-import itertools
 import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from similar_fast import _core
 from similar_fast.batching.requests import Request
+from similar_fast.batching.sizes import StepKeys, estimate_tokens, step_sizes
 from similar_fast.batching.stats import BatchingStats, Histogram
 from similar_fast.batching.worker import Worker
 from similar_fast.errors import QueueClosedError, QueueFullError
@@ -26,7 +26,7 @@ from similar_fast.protocols import Scorer
 from similar_fast.scoring import score_scale
 from similar_fast.types import Scores, Step
 
-__all__ = ["BatchingScorer", "estimate_tokens"]
+__all__ = ["BatchingScorer"]
 
 # A wait for room ends this often, so that Ctrl-C reaches a caller whose queue stays full.
 _SIGNAL_S = 0.05
@@ -34,19 +34,6 @@ _SIGNAL_S = 0.05
 _ROOM_POLL_S = 0.001
 # How long the end of the process waits for a scorer that is still at work.
 _EXIT_S = 1.0
-_MAX_SIZE = 2**32 - 1
-# Steps whose keys are remembered, so that equal ones among those that wait are noticed.
-_MAX_KEYS = 2**16
-
-
-def estimate_tokens(step: Step) -> int:
-    """About how many tokens the text of `step` has: its characters / 4, plus 1.
-
-    Four characters a token is the usual rule of thumb for English text; a screenshot counts
-    nothing.
-    """
-    history = sum(len(action) for action in step.history)
-    return (len(step.instruction) + history + len(step.action) + len(step.observation)) // 4 + 1
 
 
 class BatchingScorer:
@@ -141,7 +128,7 @@ class BatchingScorer:
         self._callers_run = run_in == "caller"
         self._size_of = size_of if max_batch_tokens is not None or bucket_edges else None
         self._pixels_of = None if max_batch_pixels is None else pixels_of
-        self._keys = _Keys() if coalesce else None
+        self._keys = StepKeys() if coalesce else None
         # The thread holds the worker, not this object: dropping the last reference stops it.
         self._thread = threading.Thread(
             target=self._worker.run, name="similar-fast-batching", daemon=True
@@ -282,9 +269,9 @@ class BatchingScorer:
         steps = tuple(steps)
         tokens = pixels = keys = None
         if self._size_of is not None:
-            tokens = _sizes("size_of", self._size_of, steps)
+            tokens = step_sizes("size_of", self._size_of, steps)
         if self._pixels_of is not None:
-            pixels = _sizes("pixels_of", self._pixels_of, steps)
+            pixels = step_sizes("pixels_of", self._pixels_of, steps)
         if self._keys is not None:
             keys = self._keys.of(steps)
         return worker.open(steps, tokens, pixels, keys)
@@ -365,35 +352,8 @@ class BatchingScorer:
             await request.awaited_future()
 
 
-class _Keys:
-    """A number for each different step: equal numbers mean equal steps.
-
-    A step that was forgotten and comes again gets another number, so forgetting costs a shared row
-    and never a wrong answer.
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[Step, int], int] = {}
-        self._next = itertools.count()
-
-    def of(self, steps: Iterable[Step]) -> list[int]:
-        if len(self._numbers) > _MAX_KEYS:
-            self._numbers = {}
-        # The table holds the step and so its picture: no other object takes over the picture's id.
-        numbers = self._numbers
-        return [numbers.setdefault((step, id(step.screenshot)), next(self._next)) for step in steps]
-
-
 def _is_main_thread() -> bool:
     return threading.get_ident() == threading.main_thread().ident
-
-
-def _sizes(name: str, size_of: Callable[[Step], int], steps: Iterable[Step]) -> list[int]:
-    sizes = [size_of(step) for step in steps]
-    for size in sizes:
-        if not 0 <= size <= _MAX_SIZE:
-            raise ValueError(f"{name} must be in 0..={_MAX_SIZE}, got {size}")
-    return sizes
 
 
 def _late(request: Request, timeout_s: float | None) -> TimeoutError:

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::entry::Entry;
 use crate::Error;
-use crate::queue::Entry;
 
 /// What a batch and the queue may hold.
 ///
