@@ -29,19 +29,21 @@ impl Bucket {
     /// Puts a run into its lane, behind all that came before it. O(runs of the lane that came
     /// later): O(1) for a new one.
     pub(super) fn insert(&mut self, slots: &mut Slots, slot: u32) {
-        let run = slots[slot];
+        let run = &slots[slot];
+        let priority = run.priority;
         self.load.add(u64::from(run.count), run.tokens, run.pixels);
         if let Some(lengths) = &mut self.lengths {
             *lengths.entry(run.tokens).or_default() += u64::from(run.count);
         }
-        slots.link(self.lane(run.priority), slot);
+        slots.link(self.lane(priority), slot);
     }
 
     /// Takes a run out of its lane.
     pub(super) fn remove(&mut self, slots: &mut Slots, slot: u32) {
-        let run = slots[slot];
-        slots.unlink(self.lane(run.priority), slot);
-        self.unload(&run, run.count);
+        let run = &slots[slot];
+        let (priority, count) = (run.priority, run.count);
+        self.unload(run, count);
+        slots.unlink(self.lane(priority), slot);
     }
 
     /// Takes the first `count` entries off a run, fewer than it has.
@@ -49,8 +51,7 @@ impl Bucket {
         let run = &mut slots[slot];
         run.first += u64::from(count);
         run.count -= count;
-        let run = *run;
-        self.unload(&run, count);
+        self.unload(run, count);
     }
 
     /// The oldest arrival of all that wait here. O(lanes).
