@@ -298,7 +298,7 @@ class BatchingScorer:
         except QueueClosedError as error:
             raise error from self._worker.failure
         if taken is not None:
-            self._batcher.end_turn(self._worker.turn(taken))
+            self._worker.lead(taken)
         if n == 0:
             self._worker.answer_none(request)
         return True

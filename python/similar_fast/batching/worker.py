@@ -87,6 +87,14 @@ class Worker:
             self._end(request, QueueClosedError("the queue is closed"))
         self._batcher.end_turn(self._tell())
 
+    def lead(self, taken: Taken) -> None:
+        """Runs a turn on the thread of a caller, and ends it come what may."""
+        done: list[_core.Call] = []
+        try:
+            done = self.turn(taken)
+        finally:
+            self._batcher.end_turn(done)
+
     def turn(self, taken: Taken) -> list[_core.Call]:
         """Answers what a turn took; returns the calls that are finished by it."""
         self.runner = threading.get_ident()
@@ -94,7 +102,8 @@ class Worker:
             self._answer(*taken)
         except BaseException as error:  # noqa: BLE001 - callers in other threads wait; they raise it
             self._die(error)
-        self.runner = None
+        finally:
+            self.runner = None
         return self._tell()
 
     def _answer(
@@ -194,7 +203,8 @@ class Worker:
         """Wakes each event loop once; returns the calls that threads may wait for."""
         if self._awaited:
             for loop, requests in self._awaited.items():
-                with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                # A loop that is closed has nobody waiting, and no loop may fail the others.
+                with suppress(Exception):
                     loop.call_soon_threadsafe(resolve, requests)
             self._awaited = {}
         done, self._done = self._done, []
