@@ -95,8 +95,9 @@ fn policy(criterion: &mut Criterion) {
 }
 
 const THREADS: usize = 8;
-/// Requests that a thread has in flight, so that batches of 32 fill.
-const WINDOW: usize = 8;
+/// Requests that a thread has in flight: two batches of 32 in all, or eight, which still fill while
+/// some of the threads are off the processor.
+const WINDOWS: [usize; 2] = [8, 32];
 
 /// Answers `each` requests of every thread through one worker; the latency of each, unsorted.
 fn answer(limits: Limits, threads: usize, window: usize, each: usize) -> Vec<Duration> {
@@ -168,21 +169,23 @@ fn requests(criterion: &mut Criterion) {
     let max_wait = limits.max_wait;
     let mut group = criterion.benchmark_group("batcher");
     group.sample_size(10).throughput(Throughput::Elements(1));
-    group.bench_function("request/threads=8/batch=32", |bencher| {
-        bencher.iter_custom(|requests| {
-            let each = (requests as usize).div_ceil(THREADS);
-            let start = Instant::now();
-            answer(limits.clone(), THREADS, WINDOW, each);
-            start
-                .elapsed()
-                .mul_f64(requests as f64 / (each * THREADS) as f64)
+    for window in WINDOWS {
+        let name = format!("request/threads=8/batch=32/in_flight={window}");
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|requests| {
+                let each = (requests as usize).div_ceil(THREADS);
+                let start = Instant::now();
+                answer(limits.clone(), THREADS, window, each);
+                let share = requests as f64 / (each * THREADS) as f64;
+                start.elapsed().mul_f64(share)
+            });
         });
-    });
+    }
     group.finish();
-    let full = answer(limits.clone(), THREADS, WINDOW, 20_000);
+    let full = answer(limits.clone(), THREADS, WINDOWS[0], 20_000);
     let alone = answer(limits, 1, 1, 200);
     println!(
-        "latency: full batches p50 {:?} p99 {:?}; a lone caller beyond max_wait: p50 {:?} p99 {:?}",
+        "latency, max_wait included: full batches p50 {:?} p99 {:?}; a lone caller beyond max_wait: p50 {:?} p99 {:?}",
         percentile(full.clone(), 50),
         percentile(full, 99),
         percentile(alone.clone(), 50).saturating_sub(max_wait),
