@@ -65,9 +65,14 @@ test-core: build test-rust ## the quick subset: no browser
 	$(BIN)/python -m pytest -m "not browser and not packaging"
 
 .PHONY: test-rust
-test-rust: ## Rust: tests, and benches as tests
+test-rust: loom ## Rust: tests, every order of the batcher's threads, and benches as tests
 	cargo test --quiet --locked --workspace
 	cargo bench --quiet --locked -p similar-fast-benches -- --test
+
+.PHONY: loom
+loom: ## every order of the batcher's threads, up to two forced switches
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 CARGO_TARGET_DIR=target/loom \
+	  cargo test --quiet --locked --release -p similar-fast-core --test loom_batcher
 
 .PHONY: lint
 lint: build ## format, lints, types, stubs, import floors
@@ -110,10 +115,22 @@ bench-env: build chromium ## the browser environment beside MiniWoB++'s own
 	@command -v chromedriver > /dev/null || $(SUDO) apt-get install -y -qq chromium-driver > /dev/null
 	$(BIN)/python benches/bench_env.py
 
+PEERS := .venv-peers
+
+$(PEERS)/.built: $(RUST)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet "maturin>=1.9,<2" batched==0.1.5 litserve==0.2.19
+	source $(PEERS)/bin/activate && maturin develop --release --locked --quiet
+	touch $@
+
+.PHONY: bench-peers-batching
+bench-peers-batching: $(PEERS)/.built ## the batching beside the `batched` package and LitServe's loop
+	$(PEERS)/bin/python benches/peers_batching.py
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env
 
 .PHONY: clean
 clean: ## forget the virtual environment and all build products
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) .venv-peers target dist

@@ -1,5 +1,6 @@
 """Signatures of the compiled module; the public wrappers hold the docstrings."""
 
+from collections.abc import Sequence
 from typing import Any, Self, TypeAlias, final
 
 import numpy as np
@@ -10,6 +11,7 @@ from similar_fast.tree_settings import TreeSettings
 __all__ = [
     "AdaptiveSearch",
     "Batcher",
+    "Call",
     "QueueClosedError",
     "QueueFullError",
     "SearchError",
@@ -111,15 +113,39 @@ class AdaptiveSearch:
     def is_exhausted(self) -> bool: ...
 
 @final
+class Call:
+    def __new__(cls) -> Call: ...
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+    def finish(self) -> None: ...
+
+_Rows: TypeAlias = tuple[
+    int, int, int, int, float | None, list[int] | None, list[int] | None, list[int] | None
+]
+_Taken: TypeAlias = tuple[
+    list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, int]]
+]
+
+@final
 class Batcher:
     def __new__(
-        cls, max_batch_size: int, max_batch_tokens: int | None, max_wait_s: float, capacity: int
+        cls,
+        max_batch_size: int,
+        max_batch_tokens: int | None,
+        max_wait_s: float,
+        capacity: int,
+        max_batch_pixels: int | None = None,
+        is_padded: bool = False,
+        bucket_edges: Sequence[int] = ...,
+        priority_step_s: float = 0.1,
     ) -> Batcher: ...
-    def push(self, ids: list[int], tokens: list[int]) -> None: ...
-    def push_some(self, ids: list[int], tokens: list[int], timeout_s: float) -> int: ...
-    def take(self, timeout_s: float | None = None) -> list[int] | None: ...
-    def cancel(self, ids: list[int]) -> int: ...
+    def push(self, rows: _Rows, takes_turn: bool) -> _Taken | None: ...
+    def push_some(self, rows: _Rows, timeout_s: float, call: Call) -> int: ...
+    def take_turn(self, timeout_s: float | None = None) -> _Taken | None: ...
+    def next_turn(self, done: list[Call]) -> _Taken | None: ...
+    def end_turn(self, done: list[Call]) -> None: ...
+    def cancel(self, request: int, count: int) -> int: ...
     def close(self) -> None: ...
+    def stats(self) -> tuple[tuple[int, int, int], list[list[int]]]: ...
     def __len__(self) -> int: ...
 
 def pairwise_accuracy(
