@@ -11,6 +11,7 @@ mod columns;
 mod comparison;
 mod correlation;
 mod interval;
+mod quantile;
 mod random;
 mod resampling;
 mod temperature;

@@ -1,6 +1,7 @@
 //! Calibration: is what a score promises what happens?
 
 use super::columns::{PairColumns, same_length};
+use super::quantile::quantile;
 use crate::Error;
 
 /// Where the bins of a table lie.
@@ -155,14 +156,13 @@ fn edges(sorted: &[(f64, f64)], bins: Bins, bounds: Option<(f64, f64)>) -> Vec<f
             let (low, high) = bounds.unwrap_or((first.0, last.0));
             even_edges(low, high, bins.count)
         }
-        Binning::Mass => (0..=bins.count)
-            .map(|i| {
-                let place = f64::from(i) / f64::from(bins.count) * (sorted.len() - 1) as f64;
-                let (below, part) = (place.floor() as usize, place.fract());
-                let above = (below + 1).min(sorted.len() - 1);
-                sorted[below].0 + (sorted[above].0 - sorted[below].0) * part
-            })
-            .collect(),
+        Binning::Mass => {
+            let predicted: Vec<f64> = sorted.iter().map(|row| row.0).collect();
+            even_edges(0.0, 1.0, bins.count)
+                .into_iter()
+                .map(|level| quantile(&predicted, level))
+                .collect()
+        }
     }
 }
 

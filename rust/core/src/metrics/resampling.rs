@@ -9,6 +9,7 @@
 use super::accuracy::mean_defined;
 use super::columns::Labels;
 use super::interval::{Interval, check_level, normal_cdf, normal_quantile};
+use super::quantile::quantile;
 use super::random::Words;
 use crate::Error;
 
@@ -321,22 +322,6 @@ fn standard_deviation(draws: &[f64]) -> f64 {
     let mean = draws.iter().sum::<f64>() / n;
     let squares: f64 = draws.iter().map(|draw| (draw - mean).powi(2)).sum();
     (squares / (n - 1.0)).sqrt()
-}
-
-/// The quantile of sorted values, linear between neighbours (type 7 of Hyndman and Fan 1996).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    if q.is_nan() {
-        return f64::NAN;
-    }
-    let place = q * (sorted.len() - 1) as f64;
-    let (below, part) = (place.floor() as usize, place.fract());
-    let (low, high) = (sorted[below], sorted[(below + 1).min(sorted.len() - 1)]);
-    // Of the two roundings the one that never leaves the nearer neighbour's side.
-    if part < 0.5 {
-        low + (high - low) * part
-    } else {
-        high - (high - low) * (1.0 - part)
-    }
 }
 
 /// The levels at which `BCa` reads the draws (Efron 1987, equations 6.8 and 6.6): `z0` the normal
