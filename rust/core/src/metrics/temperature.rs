@@ -47,14 +47,14 @@ pub fn fit_temperature<T: Copy + Into<f64>>(
     pairs.check()?;
     let differences = pairs.rows().map(|(chosen, rejected)| chosen - rejected);
     let mut margins: Vec<f64> = differences.filter(|margin| margin.is_finite()).collect();
-    let scale = margins
-        .iter()
-        .fold(0.0f64, |scale, margin| scale.max(margin.abs()));
+    let greatest = margins.iter().fold(0.0f64, |most, m| most.max(m.abs()));
+    // A power of two, so that the scaled margins, and with them the sign of their sum, are exact.
+    let scale = libm::ldexp(1.0, libm::frexp(greatest).1);
     for margin in &mut margins {
-        *margin /= if scale > 0.0 { scale } else { 1.0 };
+        *margin /= scale;
     }
     let n = margins.len() as f64;
-    let (temperature, log_loss) = if scale == 0.0 {
+    let (temperature, log_loss) = if greatest == 0.0 {
         (
             f64::NAN,
             if n > 0.0 {
