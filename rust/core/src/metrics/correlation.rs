@@ -127,7 +127,7 @@ fn pearson(x: &[i64], y: &[i64]) -> f64 {
         sum as f64
     };
     let (xx, yy) = (product(x, x), product(y, y));
-    (product(x, y) / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0)
+    (product(x, y) / (xx * yy).sqrt()).clamp(-1.0, 1.0)
 }
 
 /// `(P - Q) / sqrt((n0 - n1)(n0 - n2))`: `P` and `Q` the concordant and discordant pairs of rows, `n0`
@@ -148,7 +148,7 @@ fn tau_b(mut rows: Vec<(i64, i64)>) -> f64 {
     let discordant = sort_counting_swaps(&mut y);
     let in_y: i64 = y.chunk_by(|a, b| a == b).map(|run| pairs(run.len())).sum();
     let surplus = all - in_x - in_y + both - 2 * discordant;
-    let scale = ((all - in_x) as f64).sqrt() * ((all - in_y) as f64).sqrt();
+    let scale = ((all - in_x) as f64 * (all - in_y) as f64).sqrt();
     (surplus as f64 / scale).clamp(-1.0, 1.0)
 }
 
