@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
+PEERS ?= .venv-peers
+PEERS_OPTIONS ?=
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATE := source $(BIN)/activate &&
@@ -91,10 +93,21 @@ bench-env: build chromium ## the browser environment beside MiniWoB++'s own
 	@command -v chromedriver > /dev/null || $(SUDO) apt-get install -y -qq chromium-driver > /dev/null
 	$(BIN)/python benches/bench_env.py
 
+$(PEERS)/.done: benches/peers/requirements.txt benches/peers/no-deps.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement benches/peers/no-deps.txt
+	touch $@
+
+.PHONY: bench-peers
+bench-peers: build $(PEERS)/.done ## the tree search beside other packages' (downloads 3 GB, takes 15 minutes)
+	cargo build --quiet --locked --release -p similar-fast-benches --example peer_rate
+	$(BIN)/python benches/peers --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env
 
 .PHONY: clean
 clean: ## forget the virtual environment and all build products
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) $(PEERS) target dist
