@@ -18,8 +18,29 @@ __all__ = [
     "SimilarFastError",
     "TreeSearch",
     "__version__",
+    "accuracy_intervals",
+    "calibration_table",
+    "compare",
+    "fit_temperature",
+    "mcnemar",
+    "pair_calibration",
     "pairwise_accuracy",
+    "rank_correlation",
+    "wilson",
 ]
+
+_Columns: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Ids: TypeAlias = tuple[NDArray[np.uint32], int]
+_Accuracy: TypeAlias = tuple[tuple[int, int, int, int], float]
+_Accuracies: TypeAlias = tuple[list[_Accuracy], _Accuracy, float]
+_Estimate: TypeAlias = tuple[float, tuple[float, float], float, int]
+_Difference: TypeAlias = tuple[_Estimate, float]
+_Comparison: TypeAlias = tuple[
+    tuple[int, int, int, int, int], tuple[float, float], tuple[float, float], _Difference
+]
+_Correlation: TypeAlias = tuple[int, int, float, float]
+_Bin: TypeAlias = tuple[tuple[float, float], int, tuple[float, float]]
+_Table: TypeAlias = tuple[list[_Bin], tuple[int, int], tuple[float, float, float]]
 
 __version__: str
 
@@ -148,16 +169,40 @@ class Batcher:
     def stats(self) -> tuple[tuple[int, int, int], list[list[int]]]: ...
     def __len__(self) -> int: ...
 
+def accuracy_intervals(
+    scores: _Columns,
+    groups: _Ids,
+    clusters: _Ids,
+    tie_options: tuple[str, float],
+    draw_options: tuple[int, float, int, str],
+) -> tuple[_Accuracies, list[_Estimate], _Estimate, _Estimate, int]: ...
+def calibration_table(
+    predicted: NDArray[np.float64],
+    observed: NDArray[np.float64],
+    bin_options: tuple[int, str],
+    bounds: tuple[float, float] | None,
+) -> _Table: ...
+def compare(
+    scorers: list[_Columns],
+    groups: _Ids,
+    clusters: _Ids,
+    tie_options: tuple[str, float],
+    draw_options: tuple[int, float, int, str],
+) -> tuple[list[_Comparison], _Comparison, tuple[float, float, _Difference], int]: ...
+def fit_temperature(scores: _Columns) -> tuple[float, float, int, int]: ...
+def mcnemar(first: int, second: int) -> tuple[float, float]: ...
+def pair_calibration(
+    scores: _Columns, temperature: float, bin_options: tuple[int, str]
+) -> tuple[_Table, float, float]: ...
 def pairwise_accuracy(
-    scores: tuple[NDArray[np.float32], NDArray[np.float32]]
-    | tuple[NDArray[np.float64], NDArray[np.float64]],
-    groups: NDArray[np.uint32],
-    num_groups: int,
-    ties: str,
-    tie_tolerance: float,
-) -> tuple[
-    list[tuple[tuple[int, int, int, int], float]], tuple[tuple[int, int, int, int], float], float
-]: ...
+    scores: tuple[NDArray[np.float32], NDArray[np.float32]] | _Columns,
+    groups: _Ids,
+    tie_options: tuple[str, float],
+) -> _Accuracies: ...
+def rank_correlation(
+    x: NDArray[np.float64], y: NDArray[np.float64], groups: _Ids
+) -> tuple[list[_Correlation], _Correlation, tuple[float, float]]: ...
+def wilson(successes: float, n: int, level: float) -> tuple[float, float]: ...
 
 _Floats: TypeAlias = NDArray[np.float32] | None
 _Root: TypeAlias = tuple[int, _Floats, _Floats, _Floats, int]
