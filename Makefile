@@ -101,7 +101,7 @@ fuzz: ## any calls and any saved file, FUZZ_SECONDS=600 for each; findings lie i
 	  --target $(FUZZ_HOST) --target-dir target/fuzz
 	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p target/fuzz/$$target; \
-	  nice -n 19 target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 \
+	  nice -n 19 target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=2048 -len_control=0 \
 	    -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/$$target; \
 	done
 

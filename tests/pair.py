@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from reference import Asked, Config, Path, ReferenceSearch, Refused, Row
-from reference.search import bits
+from reference.state import bits
 from similar_fast.errors import SearchError
 from similar_fast.tree_columns import EdgeState, Leaves
 from similar_fast.tree_search import TreeSearch
@@ -107,7 +107,9 @@ class Pair:
             [row.value for row in rows] if numbers is None else self.numbers(numbers),
             weights=self.numbers(joined([row.weights for row in rows])),
             candidates=np.array(counts, dtype=np.int64),
-            priors=None if rows[0].priors is None and not any(row.priors for row in rows) else np.array(joined([row.priors for row in rows]), np.float32),
+            priors=None
+            if rows[0].priors is None and not any(row.priors for row in rows)
+            else np.array(joined([row.priors for row in rows]), np.float32),
             first_values=self.numbers(joined([row.first_values for row in rows])),
             first_weights=self.numbers(joined([row.first_weights for row in rows])),
             keys=[row.key for row in rows],
@@ -171,7 +173,9 @@ class Pair:
             assert core.in_flight == 0
 
     def open_ids(self) -> dict[Path, int]:
-        return {path: leaf for path, leaf in self.ids.items() if not self.reference.edge(path).is_held}
+        return {
+            path: leaf for path, leaf in self.ids.items() if not self.reference.edge(path).is_held
+        }
 
     def core_paths(self) -> list[tuple[object, ...]]:
         return [self.core.path(node) for node in range(self.core.num_nodes)]

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from reference import Config, Path, ReferenceSearch, Row
+from reference import Asked, Config, Path, ReferenceSearch, Row
 
 Call = dict[str, Any]
 POLICIES = ["puct", "uct", "gumbel", "best_first", "beam"]
@@ -125,7 +125,7 @@ class Walk:
         """What is told of an open leaf."""
         row = Row(path, key=self.key())
         is_known = bool(self.search.keys.get(row.key))
-        row.value = float("nan") if is_known and self.rng.random() < 0.5 else self.number()
+        row.value = 2e38 if is_known and self.rng.random() < 0.5 else self.number()
         if self.config.channels:
             row.numbers = self.numbers(self.config.channels)
             row.weights = self.gate(1)
@@ -175,7 +175,7 @@ class Walk:
         return {"advance": action, "row": row}
 
     def call_plan(self) -> Call:
-        noise = [as_float32(self.rng.gauss(0, 1)) for _ in self.search.nodes[()]]
+        noise = [as_float32(self.rng.uniform(-3, 3)) for _ in self.search.nodes[()]]
         return {"plan": self.rng.randint(1, 64), "noise": self.rng.choice([None, noise])}
 
     def call_reweight(self) -> Call:
@@ -191,7 +191,7 @@ def row_of(given: dict[str, Any]) -> Row:
     return Row(**{**given, "path": tuple(given["path"])})
 
 
-def make(search: ReferenceSearch, call: Call) -> Any:  # noqa: ANN401 - what the call gives
+def make(search: ReferenceSearch, call: Call) -> Asked | None:
     """Makes a call of the reference.
 
     Raises:
@@ -203,13 +203,13 @@ def make(search: ReferenceSearch, call: Call) -> Any:  # noqa: ANN401 - what the
         case {"edge": path, "action": action}:
             return search.ask_edge(tuple(path), action)
         case {"tell": rows}:
-            return search.tell([row_of(row) for row in rows])
+            search.tell([row_of(row) for row in rows])
         case {"fail": paths}:
-            return search.fail([tuple(path) for path in paths])
+            search.fail([tuple(path) for path in paths])
         case {"advance": action, "row": row}:
-            return search.advance(action, row and row_of(row))
+            search.advance(action, row and row_of(row))
         case {"plan": num_simulations, "noise": noise}:
-            return search.plan(num_simulations, noise)
+            search.plan(num_simulations, noise)
         case {"reweight": weights}:
-            return search.reweight(weights and tuple(weights))
+            search.reweight(weights and tuple(weights))
     return None

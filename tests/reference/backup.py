@@ -119,19 +119,24 @@ def value_from_rows(tree: Tree, path: Path) -> np.float32:
         return tree.value_of(edge.merged)
     if edge.state != "expanded":
         return edge.value if edge.told is None else tree.scalar(edge.told)
-    below = tree.nodes[path]
     if path in tree.solved:
-        return max(child.value for child in below)
-    if tree.config.backup == "power_mean":
-        return power_mean(tree, path)
-    visited = [child for child in below if child.done]
-    told = tree.kept(path)
-    if tree.config.backup == "max":
-        return F(max([told, *(float(child.value) for child in visited)]))
+        return max(child.value for child in tree.nodes[path])
+    return value_from_below(tree, path)
+
+
+def value_from_below(tree: Tree, path: Path) -> np.float32:
+    edge, told = tree.edge(path), tree.kept(path)
+    visited = [child for child in tree.nodes[path] if child.done]
     total = 0.0
     for child in visited:
         total += float(child.done) * float(child.value)
-    if tree.config.backup == "discounted":
-        return bounded(tree, F(told + float(F(tree.config.discount)) * total / edge.done))
+    match tree.config.backup:
+        case "power_mean":
+            return power_mean(tree, path)
+        case "max":
+            return F(max([told, *(float(child.value) for child in visited)]))
+        case "discounted":
+            discount = float(F(tree.config.discount))
+            return bounded(tree, F(told + discount * total / edge.done))
     own = edge.done - sum(child.done for child in visited)
     return F((float(own) * told + total) / edge.done)

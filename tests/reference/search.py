@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reference.backup import Climb, prove, value_anew
-from reference.model import MAX_VALUE, Asked, Config, Edge, F, Path, Refused, Row, Told
+from reference.backup import Climb, value_anew
+from reference.model import MAX_VALUE, Asked, Config, F, Path, Refused, Row, Told
 from reference.open_list import best_open, must_wait
 from reference.plan import Plan
 from reference.select import select
-from reference.tree import Tree
-
-
+from reference.state import State
+from reference.telling import Telling
 
 Start = tuple[int, Path]
 """Where a simulation starts, after the place of this start among all."""
@@ -27,29 +26,15 @@ class Call:
         self.refused: list[tuple[Path, int]] = []
 
 
-class ReferenceSearch(Tree):
+class ReferenceSearch(State):
     def __init__(self, config: Config, root: Row) -> None:
         super().__init__(config)
-        self.parked: list[tuple[Path, int]] = []
-        self.held: list[Row] = []
-        self.in_flight = 0
         self.num_opened = 0
-        self.plan_: Plan | None = None
         self.expand((), root, F(0.0))
         self.plan_anew()
 
-    @property
-    def is_best_first(self) -> bool:
-        return self.config.policy in ("best_first", "beam")
-
-    @property
-    def is_exhausted(self) -> bool:
-        if self.is_best_first:
-            return self.in_flight == 0 and best_open(self) is None
-        return () in self.solved
-
     def plan(self, num_simulations: int, noise: Sequence[float] | None = None) -> None:
-        self.plan_ = Plan(self, num_simulations, noise)
+        self.decision = Plan(self, num_simulations, noise)
 
     def plan_anew(self) -> None:
         if self.config.policy == "gumbel":
@@ -117,7 +102,7 @@ class ReferenceSearch(Tree):
         self.go_down(starts, call)
 
     def start_at_root(self, most: int, origin: int) -> list[Start]:
-        plan = self.plan_
+        plan = self.decision
         if plan is None:
             self.in_flight += most
             return [(origin, ())] * most
@@ -180,13 +165,6 @@ class ReferenceSearch(Tree):
         completed = sum(times for _, times in revisits)
         self.in_flight -= completed
         return completed
-
-    def take_back(self, places: Sequence[tuple[Path, int]]) -> None:
-        climb = Climb(self, undo=True)
-        for path, times in places:
-            climb.start(path, times, F(0))
-            self.in_flight -= times
-        climb.finish()
 
     # evaluate, expand, backup
 
@@ -324,152 +302,3 @@ class ReferenceSearch(Tree):
         """Asked for, and not told or failed."""
         edges = self.edges().items()
         return [path for path, edge in edges if edge.pending and not edge.is_held]
-
-    # what it has found
-
-    def best_action(self) -> int:
-        if self.plan_ is not None:
-            return self.plan_.best_action()
-        return self.best_edge(())
-
-    def best_edge(self, node: Path) -> int:
-        edges = self.nodes[node]
-
-        def rank(action: int) -> tuple[float, float, int]:
-            edge = edges[action]
-            if self.is_best_first:
-                return edge.done > 0, float(edge.value) if edge.done else 0.0, -action
-            return edge.done, float(edge.value), -action
-
-        best = max(range(len(edges)), key=rank)
-        if self.config.solve:
-            known = [it for it in range(len(edges)) if self.is_solved((*node, it))]
-            proven = max(known, key=lambda it: (edges[it].value, -it), default=best)
-            if edges[proven].value > edges[best].value:
-                return proven
-        return best
-
-    def principal_variation(self) -> Path:
-        path: Path = ()
-        while path in self.nodes:
-            action = self.best_edge(path) if path else self.best_action()
-            if not self.nodes[path][action].done:
-                break
-            path = (*path, action)
-        return path
-
-    def is_decided(self, num_simulations: int) -> bool:
-        if self.in_flight == 0 and (num_simulations == 0 or self.is_exhausted):
-            return True
-        edges = self.nodes[()]
-        match self.config.policy:
-            case "best_first" | "beam":
-                return False
-            case "gumbel":
-                return min(len(edges), self.config.max_considered) == 1
-        if self.config.solve:
-            return False
-        first, second = sorted([*(edge.done for edge in edges), 0], reverse=True)[:2]
-        return len(edges) == 1 or first - second > num_simulations + self.in_flight
-
-    def table(self) -> dict[Path, list[tuple[int, int, int, int, str, bool, Path | None]]]:
-        """For each node: completed visits, visits in flight, bits of value and prior, state, whether
-        it is solved, the node that it is merged with."""
-        return {path: [self.row_of((*path, it)) for it in range(len(edges))] for path, edges in self.nodes.items()}
-
-    def row_of(self, path: Path) -> tuple[int, int, int, int, str, bool, Path | None]:
-        edge = self.edge(path)
-        return (
-            edge.done,
-            edge.in_flight,
-            bits(edge.value),
-            bits(edge.prior),
-            edge.state,
-            self.config.solve and self.is_solved(path),
-            edge.merged,
-        )
-
-
-def bits(value: np.float32) -> int:
-    """Of one zero only."""
-    return int((value + F(0)).view(np.uint32))
-
-
-class Telling:
-    """The rows of one call, or of one round, on their way into the tree."""
-
-    def __init__(self, search: ReferenceSearch) -> None:
-        self.search = search
-        self.climb = Climb(search)
-        self.refused: list[tuple[Path, int]] = []
-        self.ended: list[Path] = []
-
-    def finish(self) -> None:
-        self.climb.finish()
-        self.search.take_back(self.refused)
-        prove(self.search, self.ended)
-
-    def apply(self, row: Row) -> None:
-        search, edge = self.search, self.search.edge(row.path)
-        pending, edge.pending = edge.pending, 0
-        if row.key in search.keys:
-            self.merge(row.path, pending, search.keys[row.key])
-        elif edge.state == "evaluating":
-            self.evaluate(row, pending)
-        else:
-            self.unpark(row, pending)
-
-    def merge(self, path: Path, pending: int, state: Path) -> None:
-        edge, value = self.search.edge(path), self.search.value_of(state)
-        self.complete_expanded(path, pending, value)
-        edge.value, edge.state, edge.merged = value, "merged", state
-
-    def evaluate(self, row: Row, pending: int) -> None:
-        search, edge = self.search, self.search.edge(row.path)
-        value = search.scalar(search.told_of(row))
-        search.widen(value)
-        self.complete(row.path, pending, value)
-        if row.ends:
-            self.end(row.path)
-        elif len(row.path) >= search.config.max_depth:
-            edge.state = "depth_limit"
-        elif row.candidates is None:
-            edge.state = "evaluated"
-        elif search.may_keep(row.candidates):
-            search.expand(row.path, row, edge.value)
-            edge.state = "expanded"
-        else:
-            edge.state = "depth_limit"
-
-    def unpark(self, row: Row, pending: int) -> None:
-        """Takes the candidates of a leaf that has a value."""
-        search, edge = self.search, self.search.edge(row.path)
-        if not row.ends and row.candidates is not None and search.may_keep(row.candidates):
-            search.expand(row.path, row, edge.value)
-            edge.state = "expanded"
-            if search.is_best_first:
-                self.refused.append((row.path, pending))
-            else:
-                search.parked.append((row.path, pending))
-            return
-        value = edge.value
-        if row.ends:
-            self.end(row.path)
-        else:
-            edge.state = "depth_limit"
-        self.complete_expanded(row.path, pending, value)
-
-    def end(self, path: Path) -> None:
-        self.search.edge(path).state = "terminal"
-        self.ended.append(path[:-1])
-
-    def complete(self, path: Path, pending: int, value: np.float32) -> None:
-        self.climb.start(path, pending, value)
-        self.search.in_flight -= pending
-
-    def complete_expanded(self, path: Path, pending: int, value: np.float32) -> None:
-        """As `complete`; in best-first search the question for candidates is no visit."""
-        if self.search.edge(path).state != "evaluating" and self.search.is_best_first:
-            self.refused.append((path, pending))
-        else:
-            self.complete(path, pending, value)

@@ -67,7 +67,7 @@ def select(tree: Tree, path: Path) -> int:
 
 
 def counted(tree: Tree, rivals: Sequence[Edge]) -> tuple[list[np.float32], list[int]]:
-    """q of each edge and its visits, with the losses of those in flight."""
+    """The q of each edge and its visits, with the losses of those in flight."""
     by, losses = scale(tree), tree.config.virtual_loss
     qs, seen = [], []
     for edge in rivals:
