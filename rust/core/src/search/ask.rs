@@ -191,9 +191,7 @@ impl TreeSearch {
         if num_simulations == 0 {
             return Err(invalid("num_simulations", "at least 1", 0));
         }
-        let is_over =
-            self.is_solved() || self.config.policy.is_best_first() && self.is_list_empty();
-        if self.in_flight == 0 && is_over {
+        if self.in_flight == 0 && self.is_finished() {
             return Err(Error::Exhausted {
                 num_simulations: self.completed,
             });
