@@ -97,7 +97,7 @@ impl OpenList {
 /// has the value that it is ranked by.
 fn holds(tree: &Tree, list: &OpenList, open: &Open, width: u32) -> bool {
     let edge = tree.edge(open.block, open.edge);
-    if edge.value + 0.0 != open.value {
+    if (edge.value + 0.0).total_cmp(&open.value).is_ne() {
         return false;
     }
     match edge.child {
