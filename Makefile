@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
+PEERS ?= .venv-peers
+PEERS_OPTIONS ?=
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATE := source $(BIN)/activate &&
@@ -65,9 +67,14 @@ test-core: build test-rust ## the quick subset: no browser
 	$(BIN)/python -m pytest -m "not browser and not packaging"
 
 .PHONY: test-rust
-test-rust: ## Rust: tests, and benches as tests
+test-rust: loom ## Rust: tests, every order of the batcher's threads, and benches as tests
 	cargo test --quiet --locked --workspace
 	cargo bench --quiet --locked -p similar-fast-benches -- --test
+
+.PHONY: loom
+loom: ## every order of the batcher's threads, up to two forced switches
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 CARGO_TARGET_DIR=target/loom \
+	  cargo test --quiet --locked --release -p similar-fast-core --test loom_batcher
 
 .PHONY: lint
 lint: build ## format, lints, types, stubs, import floors
@@ -110,10 +117,31 @@ bench-env: build chromium ## the browser environment beside MiniWoB++'s own
 	@command -v chromedriver > /dev/null || $(SUDO) apt-get install -y -qq chromium-driver > /dev/null
 	$(BIN)/python benches/bench_env.py
 
+$(PEERS)-batching/.built: $(RUST)
+	$(PYTHON) -m venv $(PEERS)-batching
+	$(PEERS)-batching/bin/python -m pip install --quiet "maturin>=1.9,<2" batched==0.1.5 litserve==0.2.19
+	source $(PEERS)-batching/bin/activate && maturin develop --release --locked --quiet
+	touch $@
+
+.PHONY: bench-peers-batching
+bench-peers-batching: $(PEERS)-batching/.built ## the batching beside the `batched` package and LitServe's loop
+	$(PEERS)-batching/bin/python benches/peers_batching.py
+
+$(PEERS)/.done: benches/peers/requirements.txt benches/peers/no-deps.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement benches/peers/no-deps.txt
+	touch $@
+
+.PHONY: bench-peers
+bench-peers: build $(PEERS)/.done ## the tree search beside other packages' (downloads 3 GB, takes 15 minutes)
+	cargo build --quiet --locked --release -p similar-fast-benches --example peer_rate
+	$(BIN)/python benches/peers --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env
 
 .PHONY: clean
 clean: ## forget the virtual environment and all build products
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) $(PEERS) $(PEERS)-batching target dist

@@ -1,12 +1,12 @@
 import pytest
 from lock_env import OPEN, LockEnv, press
-from similar_fast.cursor import BudgetSpentError, Cursor, DivergedError
+from similar_fast.cursor import Budget, BudgetSpentError, Cursor, DivergedError
 
 A, B, C = (press(letter) for letter in "abc")
 
 
 def cursor(env: LockEnv, *, budget: int | None = None) -> Cursor:
-    made = Cursor(env, "hard", seed=0, budget=budget)
+    made = Cursor(env, "hard", seed=0, budget=Budget(budget))
     made.start()
     return made
 

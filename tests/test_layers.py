@@ -23,8 +23,9 @@ FLOORS = {
     "select": 2,
     "batcher": 2,
     "search": 3,
+    "adaptive": 3,
 }
-MAY_TOUCH_RUST = {"__init__", "errors", "tree_search", "batching", "metrics", "cli"}
+MAY_TOUCH_RUST = {"__init__", "errors", "tree_search", "adaptive", "batching", "metrics", "cli"}
 HEAVY = {"onnxruntime", "tokenizers", "torch", "PIL", "rich", "playwright", "miniwob", "psutil"}
 
 

@@ -19,7 +19,7 @@ def lazily(search: TreeSearch, num_simulations: int, *, batch: int = 8) -> None:
 
 
 def test_first_ask_evaluates_the_roots_edges() -> None:
-    search = TreeSearch(["left", "right"], priors=[1, 3], normalize=None)
+    search = TreeSearch(["left", "right"], priors=[1, 3], normalize=None, max_collisions=None)
 
     leaves = search.ask(3)
 
@@ -35,7 +35,7 @@ def test_first_ask_evaluates_the_roots_edges() -> None:
 
 
 def test_value_counts_once_for_each_simulation() -> None:
-    search = TreeSearch(1)
+    search = TreeSearch(1, max_collisions=None)
     leaves = search.ask(3)
 
     search.tell(leaves, [0.5])
@@ -48,7 +48,7 @@ def test_value_counts_once_for_each_simulation() -> None:
 
 
 def test_second_visit_wants_candidates_and_goes_on_from_the_new_node() -> None:
-    search = TreeSearch(["only"])
+    search = TreeSearch(["only"], max_collisions=None)
     search.tell(search.ask(1), [1.0])
 
     leaves = search.ask(2)
@@ -75,7 +75,7 @@ def test_candidates_with_the_value_are_not_asked_for_again() -> None:
 
 
 def test_expanded_with_no_candidates_is_terminal() -> None:
-    search = TreeSearch(1)
+    search = TreeSearch(1, max_collisions=None)
     search.tell(search.ask(1), [0.25])
 
     search.tell(search.ask(4), [0.0], candidates=[[]])
@@ -107,7 +107,7 @@ def test_revisits_at_the_depth_limit_are_completed_by_ask() -> None:
 
 
 def test_open_leaf_gathers_simulations_and_no_new_row() -> None:
-    search = TreeSearch(1)
+    search = TreeSearch(1, max_collisions=None)
     leaves = search.ask(1)
 
     assert len(search.ask(4)) == 0
@@ -294,8 +294,8 @@ def test_results_are_frozen() -> None:
             {"backup": "min"},
             'backup must be "mean", "max", "power_mean" or "discounted", got "min"',
         ),
-        ({"c_puct": -1.0}, "c_puct must be from 0 to 1e38, got -1"),
-        ({"c_puct": np.nan}, "c_puct must be from 0 to 1e38, got NaN"),
+        ({"c_puct": -1.0}, "c_puct must be from 0 to 1e30, got -1"),
+        ({"c_puct": np.nan}, "c_puct must be from 0 to 1e30, got NaN"),
         ({"max_depth": 0}, "max_depth must be from 1 to 65535, got 0"),
         ({"max_depth": 65_536}, "max_depth must be from 1 to 65535, got 65536"),
         ({"fpu": np.inf}, "fpu must be finite"),
@@ -403,7 +403,7 @@ def test_finished_and_unknown_leaves_raise_search_errors() -> None:
 
 
 def test_ask_refuses_what_does_not_fit() -> None:
-    search = TreeSearch(1)
+    search = TreeSearch(1, max_collisions=None)
     search.ask(65_535)
 
     with pytest.raises(SearchError, match="1 simulations cannot start: 65535 are in flight"):

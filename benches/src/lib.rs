@@ -1,3 +1,4 @@
 //! Workloads that more than one bench uses.
 
+pub mod decisions;
 pub mod synthetic;

@@ -5,13 +5,14 @@ on from where the environment is whenever the wanted path continues the walked o
 step and reset, and checks each replayed screen against the one that was seen before.
 """
 
+import threading
 from dataclasses import dataclass
 
 from similar_fast.errors import SearchError
 from similar_fast.protocols import Environment
 from similar_fast.types import Action, Observation, StepResult
 
-__all__ = ["BudgetSpentError", "Cursor", "DivergedError", "Path"]
+__all__ = ["Budget", "BudgetSpentError", "Cursor", "DivergedError", "Path", "Seen"]
 
 Path = tuple[Action, ...]
 
@@ -24,8 +25,52 @@ class BudgetSpentError(SearchError):
     """Reaching the wanted screen would take more steps than the budget still allows."""
 
 
+class Budget:
+    """The steps that the environments of a search may send together.
+
+    Args:
+        steps: How many, replays included; None for no limit.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self._steps = steps
+        self._spent = 0
+        self._lock = threading.Lock()
+
+    def take(self, steps: int) -> None:
+        """Sets `steps` aside.
+
+        Raises:
+            BudgetSpentError: So many are not left; none is set aside.
+        """
+        with self._lock:
+            left = self.left
+            if left is not None and steps > left:
+                raise BudgetSpentError(
+                    f"{steps} steps are needed, {left} of {self._steps} are left"
+                )
+            self._spent += steps
+
+    def give_back(self, steps: int) -> None:
+        """Returns what was set aside and not sent."""
+        with self._lock:
+            self._spent -= steps
+
+    @property
+    def left(self) -> int | None:
+        """Steps that are left; None for no limit."""
+        return None if self._steps is None else self._steps - self._spent
+
+
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
+    """What the actions of a path led to.
+
+    Attributes:
+        digest: The screen's.
+        is_done: Whether the episode had ended.
+    """
+
     digest: str
     is_done: bool
 
@@ -37,7 +82,9 @@ class Cursor:
         env: The environment; this object is its only user while the search runs.
         task: The task's name.
         seed: The task's seed.
-        budget: How many steps may be sent, replays included; None for no limit.
+        budget: The steps that may be sent; several cursors may share one.
+        seen: What each path has led to, so that cursors that share it check one another; a new one
+            where None.
 
     Attributes:
         env_steps: Steps sent so far.
@@ -45,14 +92,22 @@ class Cursor:
         diverged: Replayed screens that differed from what was seen before.
     """
 
-    def __init__(self, env: Environment, task: str, *, seed: int, budget: int | None) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        task: str,
+        *,
+        seed: int,
+        budget: Budget,
+        seen: dict[Path, Seen] | None = None,
+    ) -> None:
         self._env = env
         self._task = task
         self._seed = seed
         self._budget = budget
         self._path: Path | None = None
         self._is_done = False
-        self._seen: dict[Path, _Seen] = {}
+        self._seen = {} if seen is None else seen
         self.env_steps = 0
         self.resets = 0
         self.diverged = 0
@@ -83,18 +138,19 @@ class Cursor:
             DivergedError: A replayed screen differed; the environment stands somewhere else.
             EnvError: The environment failed.
         """
-        if self._budget is not None and self.env_steps + self.cost(prefix) > self._budget:
-            raise BudgetSpentError(
-                f"{self.cost(prefix)} steps are needed, "
-                f"{self._budget - self.env_steps} of {self._budget} are left"
-            )
-        walked = self._shared(prefix)
-        if walked is None:
-            self.start()
-            walked = ()
-        for replayed in prefix[len(walked) :]:
-            self._send(replayed)
-        return self._send(action)
+        cost = self.cost(prefix)
+        self._budget.take(cost)
+        before = self.env_steps
+        try:
+            walked = self._shared(prefix)
+            if walked is None:
+                self.start()
+                walked = ()
+            for replayed in prefix[len(walked) :]:
+                self._send(replayed)
+            return self._send(action)
+        finally:
+            self._budget.give_back(cost - (self.env_steps - before))
 
     def final_run(self, actions: Path) -> StepResult | None:
         """The committed actions on a fresh reset; no search steps, and no longer checked.
@@ -138,8 +194,8 @@ class Cursor:
         return result
 
     def _check(self, path: Path, digest: str, *, is_done: bool) -> None:
-        seen = self._seen.setdefault(path, _Seen(digest, is_done))
-        if seen != _Seen(digest, is_done):
+        seen = self._seen.setdefault(path, Seen(digest, is_done))
+        if seen != Seen(digest, is_done):
             self.diverged += 1
             steps = f"after {len(path)} actions" if path else "after the reset"
             raise DivergedError(

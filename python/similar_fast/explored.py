@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from similar_fast.cursor import Path
+from similar_fast.growth import Edges, Growth, Pick
 from similar_fast.screens import Screen, TakenScreenshot
-from similar_fast.tree_columns import Children
-from similar_fast.tree_search import TreeSearch
 from similar_fast.types import Observation, Score, SearchTreeNode
 
 __all__ = ["Arrival", "Explored", "Node"]
@@ -35,20 +34,16 @@ class Arrival:
     """A leaf that was visited: the screen behind it, or why it leads nowhere.
 
     Attributes:
-        leaf: By what the tree is told.
-        parent_id: The node above.
-        parent: The same, as it was explored.
-        edge: The index of the action there.
+        pick: The edge that was visited.
+        parent: The node above, as it was explored.
         observation: The screen behind; None where its replay diverged.
         is_done: Whether the episode ended.
         is_closed: Whether it leads nowhere: the action could not be carried out, led back to a
             screen of its own path, or its replay diverged.
     """
 
-    leaf: int
-    parent_id: int
+    pick: Pick
     parent: Node
-    edge: int
     observation: Observation | None
     is_done: bool
     is_closed: bool
@@ -56,17 +51,17 @@ class Arrival:
     @property
     def path(self) -> Path:
         """The actions up to and with this one."""
-        return (*self.parent.path, self.parent.screen.actions[self.edge])
+        return (*self.parent.path, self.parent.screen.actions[self.pick.edge])
 
     @property
     def scores(self) -> tuple[Score, ...]:
         """The score of each action of `path`."""
-        return (*self.parent.scores, self.parent.screen.scores[self.edge])
+        return (*self.parent.scores, self.parent.screen.scores[self.pick.edge])
 
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """The screens and edges of one search, by the ids of its `TreeSearch`.
+    """The screens and edges of one search, by the ids of its tree.
 
     Attributes:
         nodes: The expanded screens, by node id.
@@ -96,7 +91,7 @@ class Explored:
 
     def report(
         self,
-        tree: TreeSearch | None,
+        growth: Growth | None,
         root: Node,
         chosen: Path,
         *,
@@ -105,18 +100,18 @@ class Explored:
         """The whole tree in breadth-first order, edges that were never visited included."""
         seen = root.screen.observation
         rows = [SearchTreeNode(0, -1, "", 0, 0.0, 1.0, None, seen.text, screenshot=_picture(seen))]
-        if tree is None:
+        if growth is None:
             return tuple(rows)
-        waiting = deque([(tree.root, 0)])
+        waiting = deque([(0, 0)])
         while waiting:
             node_id, row_id = waiting.popleft()
-            columns = tree.children(node_id)
-            for edge, child in enumerate(columns.nodes.tolist()):
-                row = self._row(node_id, columns, edge, chosen)
+            edges = growth.edges(node_id)
+            for edge, child in enumerate(edges.nodes.tolist()):
+                row = self._row(node_id, edges, edge, chosen)
                 rows.append(replace(row, id=len(rows), parent=row_id))
-                if child >= 0:
+                if child >= 0 and not edges.merged[edge]:
                     waiting.append((child, rows[-1].id))
-        top = tree.children()
+        top = growth.edges(0)
         visits = int(top.visits.sum())
         value = 0.0
         if visits and backup == "max":
@@ -126,7 +121,7 @@ class Explored:
         rows[0] = replace(rows[0], visits=visits, value=value, is_chosen=True)
         return tuple(rows)
 
-    def _row(self, node_id: int, columns: Children, edge: int, chosen: Path) -> SearchTreeNode:
+    def _row(self, node_id: int, edges: Edges, edge: int, chosen: Path) -> SearchTreeNode:
         """One edge for the report; its place in it is filled in by the caller."""
         node = self.nodes[node_id]
         action = node.screen.actions[edge]
@@ -137,13 +132,15 @@ class Explored:
             id=-1,
             parent=-1,
             action=str(action),
-            visits=int(columns.visits[edge]),
-            value=float(columns.values[edge]),
-            prior=float(columns.priors[edge]),
+            visits=int(edges.visits[edge]),
+            value=float(edges.values[edge]),
+            prior=float(edges.priors[edge]),
             score=node.screen.scores[edge],
             text=reached.text if reached is not None else "",
             is_done=arrival is not None and arrival.is_done,
             is_chosen=path == chosen[: len(path)],
+            is_merged=bool(edges.merged[edge]),
+            is_solved=bool(edges.solved[edge]),
             screenshot=_picture(reached),
         )
 

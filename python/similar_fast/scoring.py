@@ -9,7 +9,7 @@ from similar_fast.errors import ScorerError
 from similar_fast.protocols import Scorer
 from similar_fast.types import Action, Observation, Scores, Step
 
-__all__ = ["call_scorer", "candidate_steps", "score_scale", "score_steps"]
+__all__ = ["call_scorer", "candidate_steps", "reweighted", "score_scale", "score_steps"]
 
 MAX_TOTAL = 1e38
 
@@ -30,6 +30,24 @@ def score_steps(scorer: Scorer, steps: Sequence[Step]) -> Scores:
             f"in magnitude, the first is {scores.total[bad[0]]} for step {bad[0]}"
         )
     return scores
+
+
+def reweighted(scores: Scores, weights: Sequence[float]) -> Scores:
+    """The same scores with the weighted sum of their five dimensions as total.
+
+    Args:
+        scores: `[n]`, with dimensions.
+        weights: `[5]`, in the order of `DIMENSIONS`.
+
+    Raises:
+        ScorerError: The scores have no dimensions, or a sum is not finite.
+    """
+    if scores.dims is None:
+        raise ScorerError("weights are given, and the scorer gives no dimensions to weigh")
+    total = (scores.dims.astype(np.float64) @ np.asarray(weights, np.float64)).astype(np.float32)
+    if not (np.abs(total) <= MAX_TOTAL).all():
+        raise ScorerError(f"a weighted total is {total[~np.isfinite(total)][:1]}, expected finite")
+    return Scores(total, scores.dims, np.tile(np.asarray(weights, np.float32), (len(total), 1)))
 
 
 def candidate_steps(

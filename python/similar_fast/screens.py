@@ -1,6 +1,7 @@
 """Screens as a search sees them: what can be done there, and what the scorer says of it."""
 
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.scoring import candidate_steps, score_steps
+from similar_fast.scoring import candidate_steps, reweighted, score_steps
 from similar_fast.types import Action, Observation, Scores
 
 __all__ = ["Screen", "ScreenReader", "TakenScreenshot", "priors_from_scores", "with_picture"]
@@ -63,13 +64,13 @@ class _Unscored:
 class ScreenReader:
     """Proposes and scores; a screen seen before (same digest) costs nothing again.
 
-    `look` must be called while the environment shows the screen; `read` scores everything that was
-    looked at since, in one scorer call.
+    `look` must be called while an environment shows the screen, from any thread; `read` scores
+    everything that was looked at since, in one scorer call, in the order of the digests.
 
     Args:
-        env: Asked for the candidates where there is no proposer.
-        proposer: Proposes the candidates, or None.
+        proposer: Proposes the candidates; None asks the environment that shows the screen.
         scorer: Scores them.
+        weights: What the five dimensions count in a total; None for the scorer's own total.
         seed: Orders the candidates of a screen, so that ties are broken without favour.
 
     Attributes:
@@ -81,16 +82,17 @@ class ScreenReader:
 
     def __init__(
         self,
-        env: Environment,
         proposer: Proposer | None,
         scorer: Scorer,
         *,
         seed: int,
+        weights: Sequence[float] | None = None,
     ) -> None:
-        self._env = env
         self._proposer = proposer
         self._scorer = scorer
         self._seed = seed
+        self._weights = weights
+        self._lock = threading.Lock()
         self._screens: dict[str, Screen] = {}
         self._unscored: dict[str, _Unscored] = {}
         self.scorer_calls = 0
@@ -98,20 +100,25 @@ class ScreenReader:
         self.lowest = inf
         self.highest = -inf
 
-    def look(self, observation: Observation, history: Sequence[Action], *, is_done: bool) -> None:
-        """Takes in the screen that the environment shows now."""
+    def look(self, observation: Observation, history: Sequence[Action], env: Environment) -> None:
+        """Takes in the screen that `env` shows now."""
         digest = observation.digest
-        if digest in self._screens or digest in self._unscored:
-            return
-        proposed = () if is_done else self._propose(observation, history)
-        places = list(range(len(proposed)))
-        random.Random(f"{self._seed}:{digest}").shuffle(places)  # noqa: S311  # order, no secret
-        actions = tuple(proposed[place] for place in places)
-        self._unscored[digest] = _Unscored(observation, actions, tuple(places), tuple(history))
+        with self._lock:
+            if digest in self._screens or digest in self._unscored:
+                return
+            proposed = self._propose(observation, history, env)
+            places = list(range(len(proposed)))
+            random.Random(f"{self._seed}:{digest}").shuffle(places)  # noqa: S311  # order, no secret
+            actions = tuple(proposed[place] for place in places)
+            self._unscored[digest] = _Unscored(observation, actions, tuple(places), tuple(history))
 
     def read(self) -> None:
-        """Scores every screen that was looked at and is not scored yet, in one call."""
-        waiting = list(self._unscored.values())
+        """Scores every screen that was looked at and is not scored yet, in one call.
+
+        Raises:
+            ScorerError: The scorer raised, or its answer does not fit.
+        """
+        waiting = [self._unscored[digest] for digest in sorted(self._unscored)]
         self._unscored.clear()
         steps = [
             step
@@ -120,6 +127,8 @@ class ScreenReader:
         ]
         scores = score_steps(self._scorer, steps)
         if steps:
+            if self._weights is not None:
+                scores = reweighted(scores, self._weights)
             self.scorer_calls += 1
             self.scored_actions += len(steps)
             self.lowest = min(self.lowest, float(scores.total.min()))
@@ -135,9 +144,11 @@ class ScreenReader:
     def __getitem__(self, digest: str) -> Screen:
         return self._screens[digest]
 
-    def _propose(self, observation: Observation, history: Sequence[Action]) -> tuple[Action, ...]:
+    def _propose(
+        self, observation: Observation, history: Sequence[Action], env: Environment
+    ) -> tuple[Action, ...]:
         if self._proposer is None:
-            proposed = self._env.candidates()
+            proposed = env.candidates()
         else:
             proposed = self._proposer.propose(observation, history)
         return tuple(dict.fromkeys(proposed))

@@ -109,8 +109,8 @@ class TreeSearch:
 
         Raises:
             ValueError: `num_simulations` is below 1.
-            SearchError: Too many simulations in flight, the tree is full, or nothing is left to ask
-                for (`is_exhausted`).
+            SearchError: Too many simulations in flight, the tree is full, the root is solved, or
+                best-first search has visited everything (`is_exhausted`).
         """
         with self._lock:
             return Leaves(*self._core.ask(num_simulations), self._namer())
@@ -200,11 +200,12 @@ class TreeSearch:
         objects: Sequence[Sequence[object] | None],
     ) -> None:
         """Stores the candidates of new nodes, or holds them until their round is told."""
-        for leaf, node, given in zip(ids.tolist(), nodes.tolist(), objects, strict=True):
-            if node >= 0:
-                self._objects.store(node, given)
-            elif self._settings.deterministic and given:
-                self._objects.hold(leaf, given)
+        made = np.flatnonzero(nodes >= 0)
+        self._objects.store_all(nodes[made].tolist(), [objects[row] for row in made.tolist()])
+        if self._settings.deterministic:
+            for row in np.flatnonzero(nodes < 0).tolist():
+                if given := objects[row]:
+                    self._objects.hold(int(ids[row]), given)
 
     def _settle(self) -> None:
         """Stores the candidates of leaves that became nodes when their round was applied."""
@@ -438,7 +439,10 @@ class TreeSearch:
     def is_exhausted(self) -> bool:
         """Whether nothing is left to ask for, now or later.
 
-        The root is solved, or `best_first` or `beam` has visited every edge that it may.
+        Every edge has been visited and leads to an end, to a limit or to a state that is explored
+        elsewhere; or the root is solved; or `best_first` or `beam` has visited every edge that it
+        may. The other policies still complete simulations then, on what is known, unless the root
+        is solved.
         """
         return self._core.is_exhausted
 

@@ -61,7 +61,8 @@ class TreeSettings:
             (Chaslot et al. 2008). With 0 it is a visit without a value (WU-UCT, Liu et al. 2020,
             arXiv 1810.11755), which costs no quality.
         max_collisions: Simulations beyond the first that may wait for one leaf; an ask starts fewer
-            where more would meet. None for no limit.
+            where more would meet, so that batches grow with the tree. With None, no limit, a large
+            batch counts the few leaves of a small tree many times, and a small budget is lost.
         channels: Numbers that a leaf is told, 0 to 8; 0 for one value.
         weights: `[channels]`, whose weighted sum of the numbers is the value. None where `channels`
             is 0, and where a gate gives weights with every leaf.
@@ -91,7 +92,7 @@ class TreeSettings:
     normalize: Literal["minmax"] | tuple[float, float] | None = "minmax"
     max_depth: int = 64
     virtual_loss: int = 0
-    max_collisions: int | None = None
+    max_collisions: int | None = 0
     channels: int = 0
     weights: tuple[float, ...] | None = None
     solve: bool = False

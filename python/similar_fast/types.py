@@ -221,6 +221,9 @@ class SearchTreeNode:
         text: The screen it leads to, in words; empty where it was never reached.
         is_done: Whether the episode ends there.
         is_chosen: Whether it lies on the committed path.
+        is_merged: Whether it leads to a screen that another step leads to as well; what follows is
+            explored there.
+        is_solved: Whether every way on from it is known to its end.
         screenshot: PNG bytes of the screen it leads to, where one was taken.
     """
 
@@ -234,6 +237,8 @@ class SearchTreeNode:
     text: str = field(default="", repr=False)
     is_done: bool = False
     is_chosen: bool = False
+    is_merged: bool = False
+    is_solved: bool = False
     screenshot: bytes | None = field(default=None, repr=False)
 
 
@@ -250,6 +255,10 @@ class SearchResult:
         success: Whether the final run of `actions` on a fresh reset solved the task; nothing
             before that run has read it.
         is_done: Whether that run ended the episode.
+        policy: How edges were selected.
+        stopped_by: What ended the search: `simulations`, `budget`, `seconds`, `scorer calls`,
+            `exhausted` (nothing was left to visit), `decided` (no more could change the answer) or
+            `no candidates`.
         num_simulations: Simulations that were completed.
         env_steps: Steps sent to the environment, replays included, the final run excluded. What an
             environment replays by itself after it died is not counted.
@@ -270,6 +279,8 @@ class SearchResult:
     scores: tuple[Score, ...]
     success: bool
     is_done: bool
+    policy: str
+    stopped_by: str
     num_simulations: int
     env_steps: int
     resets: int

@@ -43,7 +43,7 @@ class ReferenceSearch(State):
     # select
 
     def ask(self, num_simulations: int) -> Asked:
-        if self.in_flight == 0 and self.is_exhausted:
+        if self.in_flight == 0 and self.is_finished:
             raise Refused
         if self.must_settle() or (() in self.solved and not self.parked):
             return Asked()

@@ -34,6 +34,15 @@ class State(Tree):
 
     @property
     def is_exhausted(self) -> bool:
+        if self.is_finished or self.is_best_first:
+            return self.is_finished
+        edges = self.edges().values()
+        is_settled = not self.parked and not any(edge.pending for edge in edges)
+        return is_settled and not any(edge.state in ("fresh", "evaluated") for edge in edges)
+
+    @property
+    def is_finished(self) -> bool:
+        """No further simulation can be made."""
         if self.is_best_first:
             return self.in_flight == 0 and best_open(self) is None
         return () in self.solved
@@ -84,7 +93,7 @@ class State(Tree):
         return path
 
     def is_decided(self, num_simulations: int) -> bool:
-        if self.in_flight == 0 and (num_simulations == 0 or self.is_exhausted):
+        if self.in_flight == 0 and (num_simulations == 0 or self.is_finished):
             return True
         edges = self.nodes[()]
         match self.config.policy:

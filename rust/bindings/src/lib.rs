@@ -1,5 +1,7 @@
 //! `similar_fast._core`: converts, detaches from the interpreter, calls the core, wraps.
 
+mod adaptive;
+mod columns;
 mod error;
 mod metrics;
 mod queue;
@@ -14,5 +16,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     error::register(module)?;
     metrics::register(module)?;
     queue::register(module)?;
+    module.add_class::<adaptive::PyAdaptiveSearch>()?;
     module.add_class::<search::PyTreeSearch>()
 }

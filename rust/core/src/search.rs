@@ -38,7 +38,8 @@ pub use crate::select::{Gumbel, Normalize, Policy};
 use crate::Error;
 use crate::select::{Rule, Scale, Selector};
 use crate::tree::{
-    Ascent, Block, Change, Child, FirstValues, MAX_EDGES, NewNode, Rows, Tree, scalar_of,
+    Ascent, Block, Change, Child, Edge, FirstValues, LeafState, MAX_EDGES, NewNode, Rows, Tree,
+    scalar_of,
 };
 use ask::{Refused, Visit};
 use check::{VALUE_RANGE, check_length, invalid, is_value};
@@ -99,7 +100,8 @@ pub struct Config {
     /// counts as one visit without a value (WU-UCT), which costs no quality.
     pub virtual_loss: u32,
     /// Simulations beyond the first that may wait for one leaf; no limit where absent. An ask starts
-    /// fewer simulations where more would meet.
+    /// fewer simulations where more would meet, so that batches grow with the tree: a leaf that is
+    /// counted many times at once costs a small search most of its budget.
     pub max_collisions: Option<u32>,
     /// How many numbers a leaf is told, and how they become its value.
     pub channels: Channels,
@@ -123,7 +125,7 @@ impl Default for Config {
             normalize: Normalize::MinMax,
             max_depth: 64,
             virtual_loss: 0,
-            max_collisions: None,
+            max_collisions: Some(0),
             channels: Channels::NONE,
             solve: false,
             deterministic: false,
@@ -185,6 +187,8 @@ pub struct TreeSearch {
     parked: Vec<Parked>,
     completed: u64,
     in_flight: u32,
+    /// Edges that may be asked for: never visited, or waiting for candidates that nobody asked for.
+    askable: u64,
     least: f32,
     greatest: f32,
     /// Whether candidates were not kept for want of memory.
@@ -230,6 +234,7 @@ impl TreeSearch {
             parked: Vec::new(),
             completed: 0,
             in_flight: 0,
+            askable: 0,
             least: f32::INFINITY,
             greatest: f32::NEG_INFINITY,
             is_full: false,
@@ -294,6 +299,7 @@ impl TreeSearch {
             rows: numbers.map(|numbers| (numbers, candidates.first_weights)),
         };
         let block = self.tree.add(parent, node);
+        self.askable += candidates.count as u64;
         if candidates.key != 0 {
             self.keys.entry(candidates.key).or_insert(block);
         }
@@ -311,12 +317,13 @@ impl TreeSearch {
     }
 
     fn rule(&self) -> Rule {
-        Rule {
-            policy: self.config.policy,
-            scale: self.scale(),
-            virtual_loss: self.config.virtual_loss,
-            skips_solved: self.config.solve,
-        }
+        let Config {
+            policy,
+            virtual_loss,
+            solve,
+            ..
+        } = self.config;
+        Rule::new(policy, self.scale(), virtual_loss, solve)
     }
 
     fn scale(&self) -> Scale {
@@ -334,6 +341,15 @@ impl TreeSearch {
             Backup::PowerMean { exponent } => Change::Power(exponent.into()),
             Backup::Discounted { discount } => Change::Discounted(discount.into()),
         }
+    }
+
+    /// Counts anew what may be asked for. O(tree).
+    fn count_askable(&mut self) {
+        let blocks = self.tree.blocks();
+        let edges = blocks.flat_map(|block| self.tree.edges(block));
+        let is_askable =
+            |edge: &Edge| matches!(edge.child, Child::Fresh | Child::Leaf(LeafState::Open));
+        self.askable = edges.filter(is_askable).count() as u64;
     }
 
     /// What a state that hangs elsewhere is worth now: the value of the edge that leads there, or the

@@ -14,7 +14,11 @@ fn with(count: usize) -> Candidates<'static> {
 }
 
 fn search(count: usize) -> TreeSearch {
-    TreeSearch::new(Config::default(), with(count)).unwrap()
+    let config = Config {
+        max_collisions: None,
+        ..Config::default()
+    };
+    TreeSearch::new(config, with(count)).unwrap()
 }
 
 fn told<'a>(ids: &'a [u64], values: &'a [f32]) -> Told<'a> {
@@ -269,6 +273,7 @@ fn advance_to_what_cannot_be_a_root_is_an_error() {
 fn the_greatest_weight_of_a_prior_selects_an_edge_that_there_is() {
     let config = Config {
         policy: Policy::Puct { c: 1e30 },
+        max_collisions: None,
         ..Config::default()
     };
     let mut search = TreeSearch::new(config, with(1)).unwrap();

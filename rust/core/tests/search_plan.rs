@@ -11,6 +11,7 @@ fn search(count: usize, max_considered: u32, num_simulations: u32) -> TreeSearch
             num_simulations,
             ..Gumbel::default()
         }),
+        max_collisions: None,
         ..Config::default()
     };
     let root = Candidates {

@@ -173,7 +173,8 @@ proptest! {
     fn prop_a_node_takes_12_bytes_and_a_half_and_16_an_edge(
         world in worlds(), batches in batches()
     ) {
-        let search = grown(Config::default(), world, &batches);
+        let config = Config { max_collisions: None, ..Config::default() };
+        let search = grown(config, world, &batches);
         let edges: usize = table(&search).values().map(|edges| edges.visits.len()).sum();
 
         let blocks = 12 * search.num_nodes() + 16 * edges + search.num_nodes() / 2;

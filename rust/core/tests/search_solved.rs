@@ -12,6 +12,7 @@ use similar_fast_core::search::{
 fn solving(count: usize) -> TreeSearch {
     let config = Config {
         solve: true,
+        max_collisions: None,
         ..Config::default()
     };
     let root = Candidates {

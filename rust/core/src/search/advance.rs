@@ -73,6 +73,7 @@ impl TreeSearch {
         });
         self.held.follow(&moved.kept);
         self.is_full = false;
+        self.count_askable();
         self.list_anew();
         self.plan_anew();
         self.settle_earlier();
@@ -87,6 +88,7 @@ impl TreeSearch {
         self.parked.clear();
         self.in_flight = 0;
         self.completed = 0;
+        self.askable = 0;
         self.keys.clear();
         self.is_full = false;
         self.held = Held::default();

@@ -107,11 +107,14 @@ impl Channels {
 
     /// What is wrong with rows of numbers, as (name, expected, found).
     pub(super) fn flaw(
-        self,
+        &self,
         name: &'static str,
         numbers: &[f32],
         (weights_name, weights): (&'static str, Option<&[f32]>),
     ) -> Option<(&'static str, &'static str, f32)> {
+        if numbers.is_empty() {
+            return None;
+        }
         let wrong = |column: &[f32]| column.iter().copied().find(|&number| !is_value(number));
         if let Some(number) = wrong(numbers) {
             return Some((name, VALUE_RANGE, number));

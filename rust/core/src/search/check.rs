@@ -141,14 +141,14 @@ impl Candidates<'_> {
             (self.first_values, self.first_weights),
             self.count,
         )?;
-        match self.flaw(channels) {
+        match self.flaw(&channels) {
             Some((name, expected, found)) => Err(invalid(name, expected, found)),
             None => Ok(()),
         }
     }
 
     /// What is wrong with the numbers, as (name, expected, found).
-    pub(super) fn flaw(&self, channels: Channels) -> Option<(&'static str, &'static str, f32)> {
+    pub(super) fn flaw(&self, channels: &Channels) -> Option<(&'static str, &'static str, f32)> {
         let priors = self.priors.unwrap_or_default();
         if let Some(&prior) = priors.iter().find(|p| !(p.is_finite() && **p >= 0.0)) {
             return Some(("priors", "finite and at least 0", prior));

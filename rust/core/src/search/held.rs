@@ -91,12 +91,14 @@ impl Held {
         self.calls.iter().map(OwnedTold::nbytes).sum()
     }
 
-    /// All rows whose leaf is still part of the tree, in the order in which they were asked for.
-    pub(super) fn rows(&self, tickets: &Tickets, channels: Channels) -> Vec<(u64, Row<'_>)> {
-        let mut rows = Vec::new();
-        for call in &self.calls {
-            rows.extend(call.view().rows(channels));
-        }
+    /// The rows of `views` whose leaf is still part of the tree, in the order in which they were asked
+    /// for.
+    pub(super) fn rows<'a>(
+        views: &'a [Told<'a>],
+        tickets: &Tickets,
+        channels: Channels,
+    ) -> Vec<(u64, Row<'a>)> {
+        let mut rows: Vec<_> = views.iter().flat_map(|told| told.rows(channels)).collect();
         rows.retain(|&(id, _)| tickets.is_held(id));
         rows.sort_by_key(|&(id, _)| tickets.order(id));
         rows

@@ -62,6 +62,7 @@ impl TreeSearch {
             return Err(corrupt("the end of the file", found));
         }
         search.validate()?;
+        search.count_askable();
         search.list_anew();
         Ok((search, extra))
     }

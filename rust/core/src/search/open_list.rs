@@ -97,7 +97,7 @@ impl OpenList {
 /// has the value that it is ranked by.
 fn holds(tree: &Tree, list: &OpenList, open: &Open, width: u32) -> bool {
     let edge = tree.edge(open.block, open.edge);
-    if (edge.value + 0.0).total_cmp(&open.value).is_ne() {
+    if (edge.value + 0.0).to_bits() != open.value.to_bits() {
         return false;
     }
     match edge.child {
@@ -109,6 +109,7 @@ fn holds(tree: &Tree, list: &OpenList, open: &Open, width: u32) -> bool {
 
 impl TreeSearch {
     /// Lists the edges of a new node `depth` edges below the root.
+    #[inline]
     pub(super) fn list_edges(&mut self, block: Block, depth: u32) {
         if !self.config.policy.is_best_first() {
             return;
@@ -119,10 +120,14 @@ impl TreeSearch {
     }
 
     /// Lists one edge, if it may be visited or expanded.
-    pub(super) fn list_edge(&mut self, (block, index, depth): (Block, u32, u32)) {
-        if !self.config.policy.is_best_first() {
-            return;
+    #[inline]
+    pub(super) fn list_edge(&mut self, place: (Block, u32, u32)) {
+        if self.config.policy.is_best_first() {
+            self.push_edge(place);
         }
+    }
+
+    fn push_edge(&mut self, (block, index, depth): (Block, u32, u32)) {
         let edge = self.tree.edge(block, index);
         if matches!(edge.child, Child::Fresh | Child::Leaf(LeafState::Open)) {
             let open = Open {

@@ -51,9 +51,20 @@ impl TreeSearch {
         self.tree.is_solved(Block::ROOT)
     }
 
-    /// Whether nothing is left to ask for, now or later: the root is solved, or best-first search has
-    /// visited every edge that it may.
+    /// Whether nothing is left to ask for, now or later: every edge of the tree has been visited and
+    /// leads to an end, to a limit or to a state that is explored elsewhere; or the root is solved; or
+    /// best-first search has visited every edge that it may.
+    ///
+    /// PUCT, UCT and Gumbel still complete simulations then, on what is known, unless the root is
+    /// solved.
     pub fn is_exhausted(&self) -> bool {
+        let is_settled = self.tickets.num_open() == 0 && self.parked.is_empty();
+        let is_known = self.askable == 0 && is_settled && self.held.calls.is_empty();
+        self.is_finished() || (is_known && !self.config.policy.is_best_first())
+    }
+
+    /// Whether no further simulation can be made: the root is solved, or best-first search is through.
+    pub(super) fn is_finished(&self) -> bool {
         if self.config.policy.is_best_first() {
             self.in_flight == 0 && self.is_list_empty()
         } else {

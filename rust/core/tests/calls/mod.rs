@@ -201,10 +201,11 @@ impl Calls {
             let seen = (search.best_action(), search.principal_variation());
             let found = (search.node_of_key(key), search.is_decided(more));
             let counts = (search.num_open(), search.num_parked(), search.is_full());
+            let is_over = (search.is_exhausted(), search.is_solved());
             let told = search.told(node)?;
             let bits: Vec<u32> = told.iter().map(|number| number.to_bits()).collect();
             let place = (search.path(node)?, search.place(node)?);
-            Ok((seen, found, counts, bits, place))
+            Ok((seen, found, counts, is_over, bits, place))
         });
         Ok(())
     }
