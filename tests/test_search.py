@@ -12,7 +12,7 @@ from similar_fast.errors import EnvError, ScorerError
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.run_settings import CancelledRunError, SearchProgress
 from similar_fast.search import Search
-from similar_fast.types import Action, Observation, Scores, SearchResult, Step
+from similar_fast.types import Action, Observation, Scores, SearchResult, Step, StepResult
 
 
 class CodeScorer:
@@ -462,7 +462,7 @@ class Mirrored(LockEnv):
     def candidates(self) -> Sequence[Action]:
         return [action for action in super().candidates() if action != OPEN]
 
-    def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def step(self, action: Action) -> StepResult:
         return super().step(press("a") if action == press("b") else action)
 
 

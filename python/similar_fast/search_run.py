@@ -302,6 +302,7 @@ class Run:
             nodes=self._explored.report(
                 growth, root, route, greedy=self._greedy_ending, backup=settings.backup
             ),
+            commit=settings.commit,
             committed_by=committed_by,
             ending_value=settings.ending_value,
             greedy_margin=settings.greedy_margin,

@@ -278,6 +278,7 @@ class SearchResult:
         relaunches: Times the environment died and was brought back.
         seconds: Wall time of the search, the final run included.
         nodes: The search tree.
+        commit: What was to be committed, see `Search`: the best `ending`, or by `visits`.
         committed_by: Why `actions` were committed: `ending`, as the explored ending of the greatest
             value; `visits`, as the most visited path.
         ending_value: What an ending is worth: the score of its `last` step, or the `mean` of the
@@ -304,6 +305,7 @@ class SearchResult:
     relaunches: int
     seconds: float
     nodes: tuple[SearchTreeNode, ...] = field(default=(), repr=False)
+    commit: Literal["ending", "visits"] = "ending"
     committed_by: Literal["ending", "visits"] = "visits"
     ending_value: Literal["last", "mean"] = "mean"
     greedy_margin: float = 0.0
