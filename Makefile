@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
+PEERS ?= .venv-peers
+PEERS_OPTIONS ?=
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ACTIVATE := source $(BIN)/activate &&
@@ -65,9 +67,14 @@ test-core: build test-rust ## the quick subset: no browser
 	$(BIN)/python -m pytest -m "not browser and not packaging"
 
 .PHONY: test-rust
-test-rust: ## Rust: tests, and benches as tests
+test-rust: loom ## Rust: tests, every order of the batcher's threads, and benches as tests
 	cargo test --quiet --locked --workspace
 	cargo bench --quiet --locked -p similar-fast-benches -- --test
+
+.PHONY: loom
+loom: ## every order of the batcher's threads, up to two forced switches
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 CARGO_TARGET_DIR=target/loom \
+	  cargo test --quiet --locked --release -p similar-fast-core --test loom_batcher
 
 .PHONY: lint
 lint: build ## format, lints, types, stubs, import floors
@@ -78,6 +85,25 @@ lint: build ## format, lints, types, stubs, import floors
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest similar_fast._core
 	$(BIN)/lint-imports
+
+# Fuzzing: libFuzzer with the coverage counters of the stable compiler; rust/fuzz is a workspace of its own.
+
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= calls load
+FUZZ_HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+
+.PHONY: fuzz
+fuzz: ## any calls and any saved file, FUZZ_SECONDS=600 for each; findings lie in target/fuzz
+	RUSTFLAGS="$(FUZZ_COVERAGE)" cargo build --quiet --locked --release --manifest-path rust/fuzz/Cargo.toml \
+	  --target $(FUZZ_HOST) --target-dir target/fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p target/fuzz/$$target; \
+	  nice -n 19 target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=2048 -len_control=0 \
+	    -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/$$target; \
+	done
 
 # Timings; see benches/RESULTS.md for what was measured with them.
 
@@ -91,10 +117,31 @@ bench-env: build chromium ## the browser environment beside MiniWoB++'s own
 	@command -v chromedriver > /dev/null || $(SUDO) apt-get install -y -qq chromium-driver > /dev/null
 	$(BIN)/python benches/bench_env.py
 
+$(PEERS)-batching/.built: $(RUST)
+	$(PYTHON) -m venv $(PEERS)-batching
+	$(PEERS)-batching/bin/python -m pip install --quiet "maturin>=1.9,<2" batched==0.1.5 litserve==0.2.19
+	source $(PEERS)-batching/bin/activate && maturin develop --release --locked --quiet
+	touch $@
+
+.PHONY: bench-peers-batching
+bench-peers-batching: $(PEERS)-batching/.built ## the batching beside the `batched` package and LitServe's loop
+	$(PEERS)-batching/bin/python benches/peers_batching.py
+
+$(PEERS)/.done: benches/peers/requirements.txt benches/peers/no-deps.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement benches/peers/no-deps.txt
+	touch $@
+
+.PHONY: bench-peers
+bench-peers: build $(PEERS)/.done ## the tree search beside other packages' (downloads 3 GB, takes 15 minutes)
+	cargo build --quiet --locked --release -p similar-fast-benches --example peer_rate
+	$(BIN)/python benches/peers --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env
 
 .PHONY: clean
 clean: ## forget the virtual environment and all build products
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) $(PEERS) $(PEERS)-batching target dist

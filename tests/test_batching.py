@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from batching_scorers import PATIENCE_S, GatedScorer, NumberScorer, step, steps, until
-from similar_fast import batching
 from similar_fast.batching import BatchingScorer, estimate_tokens
+from similar_fast.batching.requests import Request
 from similar_fast.errors import QueueClosedError, QueueFullError
 from similar_fast.protocols import Scorer
 from similar_fast.types import Scores, Step
@@ -317,9 +317,8 @@ def test_tables_stay_empty_over_many_scores() -> None:
         assert scorer.stats.rows == 10_000
         assert len(scorer._worker._waiting) == 0
         assert len(scorer._batcher) == 0
-        until(lambda: not scorer._worker._in_flight)
         gc.collect()
-        left = [thing for thing in gc.get_objects() if isinstance(thing, batching._Request)]
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Request)]
         assert left == []
 
 

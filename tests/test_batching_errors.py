@@ -1,5 +1,6 @@
 """BatchingScorer: a fault reaches those whose steps it concerns, and nobody waits for ever."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -151,6 +152,26 @@ def test_scorer_that_calls_its_own_batching_scorer_is_told() -> None:
             scorer.score(steps(1))
 
         assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_event_loop_that_closed_harms_nobody() -> None:
+    async def ask() -> None:
+        tasks.append(asyncio.ensure_future(scorer.ascore(steps(1))))
+        assert await asyncio.to_thread(inner.entered.wait, PATIENCE_S)
+
+    tasks: list[asyncio.Future[Scores]] = []
+    inner = GatedScorer()
+    with BatchingScorer(inner, max_wait_s=0) as scorer, ThreadPoolExecutor(1) as pool:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(ask())
+        neighbour = pool.submit(scorer.score, steps(2))
+        until(partial(is_queued, scorer, 1))
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        inner.gate.set()
+
+        assert len(neighbour.result(PATIENCE_S)) == 1
+        assert not tasks[0].done()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

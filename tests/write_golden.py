@@ -10,117 +10,91 @@ from dataclasses import asdict
 from pathlib import Path as File
 from typing import Any
 
-import numpy as np
-from reference import Config, Path, ReferenceSearch, Row
+from reference import Refused
+from walks import Walk, make
 
 GOLDEN = File(__file__).parent / "golden"
+CALLS = ["ask"] * 2 + ["answer"] * 3
+"""What a case calls, where it names nothing else."""
 
-CASES: dict[str, tuple[Config, dict[str, Any]]] = {
-    "puct_lazy": (Config(c_puct=6.0), {"eager": 0.0, "candidates": [2, 3, 4], "rounds": 30}),
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "puct_lazy": ({"c_puct": 6.0}, {"counts": [2, 3, 4], "eager": 0.0}),
     "puct_eager_max_range": (
-        Config(backup="max", normalize=(-1.0, 1.0), fpu=-0.5, c_puct=3.0),
-        {"eager": 1.0, "candidates": [1, 5, 8], "rounds": 16},
+        {"backup": "max", "normalize": (-1.0, 1.0), "fpu": -0.5, "c_puct": 3.0},
+        {"counts": [1, 5], "eager": 1.0},
+    ),
+    "puct_virtual_loss_collisions": (
+        {"c_puct": 2.0, "virtual_loss": 3, "max_collisions": 1},
+        {"counts": [2, 3, 4]},
     ),
     "uct_depth_limit": (
-        Config(policy="uct", max_depth=3, normalize=None, c_puct=3.0),
-        {"eager": 0.3, "candidates": [4, 5], "rounds": 30},
+        {"policy": "uct", "max_depth": 3, "normalize": None, "c_puct": 3.0},
+        {"counts": [4, 5]},
     ),
-    "wide_nodes": (
-        Config(fpu="parent", c_puct=8.0),
-        {"eager": 0.5, "candidates": [12, 30, 40], "rounds": 12},
-    ),
+    "wide_nodes": ({"fpu": "parent", "c_puct": 8.0}, {"counts": [12, 30], "eager": 0.2}),
     "advance_and_fail": (
-        Config(max_depth=5, c_puct=6.0),
-        {"eager": 0.3, "candidates": [4, 5], "fail": 0.3, "advance": 0.1, "rounds": 40},
+        {"max_depth": 5, "c_puct": 6.0},
+        {"counts": [4, 5], "fails": 0.3, "calls": [*CALLS, *CALLS, "advance"]},
+    ),
+    "gumbel_plans": (
+        {"policy": "gumbel", "max_considered": 6, "num_simulations": 24, "c_visit": 5.0},
+        {"counts": [3, 8], "calls": [*CALLS, *CALLS, *CALLS, "plan", "advance"]},
+    ),
+    "best_first_edges": (
+        {"policy": "best_first", "max_depth": 4},
+        {"counts": [2, 4], "fails": 0.3, "calls": [*CALLS, "edge"], "most_asked": 6},
+    ),
+    "beam_levels": (
+        {"policy": "beam", "beam_width": 3, "max_depth": 6},
+        {"counts": [2, 4], "fails": 0.2, "most_asked": 6},
+    ),
+    "power_mean_merged": (
+        {"backup": "power_mean", "exponent": 3.0, "c_puct": 4.0},
+        {"counts": [2, 3], "num_keys": 6, "calls": [*CALLS, *CALLS, "advance"]},
+    ),
+    "discounted_solved": (
+        {"backup": "discounted", "discount": 0.9, "solve": True, "max_depth": 5},
+        {"counts": [2, 3], "ends": 0.3},
+    ),
+    "channels_reweighted": (
+        {"channels": 3, "weights": (0.5, 0.25, 1.0), "c_puct": 3.0},
+        {"counts": [2, 4], "calls": [*CALLS, *CALLS, "reweight"]},
+    ),
+    "gate_deterministic_memory": (
+        {"channels": 5, "deterministic": True, "max_nbytes": 6000, "c_puct": 3.0},
+        {"counts": [2, 4], "calls": [*CALLS, *CALLS, "advance", "reweight"]},
     ),
 }
 
 
-class Recorder:
-    """Draws calls, makes them on the reference and notes them down."""
-
-    def __init__(self, config: Config, *, eager: float, candidates: list[int], seed: int) -> None:
-        self.random = random.Random(seed)
-        self.eager = eager
-        self.counts = candidates
-        root = self.row((), must_expand=True)
-        self.search = ReferenceSearch(config, root)
-        self.document: dict[str, Any] = {
-            "config": asdict(config),
-            "root": asdict(root),
-            "steps": [],
-        }
-
-    def number(self, low: float, high: float) -> float:
-        return float(np.float32(self.random.uniform(low, high)))
-
-    def row(self, path: Path, *, must_expand: bool) -> Row:
-        row = Row(path, value=self.number(-1, 1))
-        if path and self.random.random() < 0.02:
-            row.terminal = True
-        elif must_expand or self.random.random() < self.eager:
-            row.candidates = count = self.random.choice(self.counts)
-            row.priors = [self.number(0, 1) for _ in range(count)]
-            row.first_values = [self.number(-1, 1) for _ in range(count)]
-        return row
-
-    def note(self, **step: Any) -> None:  # noqa: ANN401  any JSON
-        self.document["steps"].append(step)
-
-    def ask(self) -> None:
-        num_simulations = self.random.randint(1, 24)
-        asked = self.search.ask(num_simulations)
-        leaves = [
-            {"path": path, "kind": kind, "multiplicity": visits}
-            for path, (kind, visits) in sorted(asked.leaves.items())
-        ]
-        self.note(ask=num_simulations, leaves=leaves, num_completed=asked.num_completed)
-
-    def answer(self, fail: float) -> None:
-        leaves = self.search.open_leaves()
-        self.random.shuffle(leaves)
-        leaves = leaves[: self.random.randint(1, len(leaves))]
-        if self.random.random() < fail:
-            self.search.fail(leaves)
-            self.note(fail=leaves)
-            return
-        rows = []
-        for path in leaves:
-            is_expanding = self.search.edge(path).state == "expanding"
-            rows.append(self.row(path, must_expand=is_expanding))
-        self.search.tell(rows)
-        self.note(tell=[asdict(row) for row in rows])
-
-    def advance(self) -> None:
-        edges = self.search.nodes[()]
-        action = max(range(len(edges)), key=lambda index: edges[index].visits)
-        if edges[action].state == "terminal":
-            return
-        row = None
-        if edges[action].state != "expanded":
-            row = self.row((), must_expand=True)
-        self.search.advance(action, row)
-        self.note(advance=action, row=None if row is None else asdict(row))
-
-    def finish(self) -> dict[str, Any]:
-        table = sorted(self.search.table().items())
-        self.document["nodes"] = [{"path": path, "edges": edges} for path, edges in table]
-        return self.document
-
-
 def record(name: str) -> dict[str, Any]:
-    config, options = CASES[name]
-    fail, advance = options.get("fail", 0.0), options.get("advance", 0.0)
-    recorder = Recorder(
-        config, eager=options["eager"], candidates=options["candidates"], seed=len(name)
-    )
-    for _ in range(options["rounds"]):
-        recorder.ask()
-        while recorder.search.open_leaves() and recorder.random.random() < 0.7:
-            recorder.answer(fail)
-        if recorder.random.random() < advance:
-            recorder.advance()
-    return recorder.finish()
+    """The calls of a case, what each `ask` gives, and the tree in the end."""
+    settings, options = CASES[name]
+    walk = Walk(random.Random(len(name)), settings, **{"calls": CALLS, "ends": 0.02, **options})
+    steps: list[dict[str, Any]] = []
+    while len(steps) < 50 and not walk.search.is_exhausted:
+        if len(steps) == 30:
+            walk.calls = CALLS  # so that every case ends with a tree that has grown
+        call = walk.call()
+        try:
+            asked = make(walk.search, call)
+        except Refused:
+            continue
+        steps.append(call)
+        if asked is not None:
+            leaves = [
+                {"path": path, "kind": kind, "multiplicity": visits}
+                for path, (kind, visits) in asked.leaves.items()
+            ]
+            steps[-1] |= {"leaves": leaves, "num_completed": asked.num_completed}
+    table = sorted(walk.search.table().items())
+    return {
+        "config": walk.config.to_dict(),
+        "root": asdict(walk.root),
+        "steps": steps,
+        "best_action": walk.search.best_action(),
+        "nodes": [{"path": path, "edges": edges} for path, edges in table],
+    }
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ pub struct Workload {
     /// The search.
     pub search: TreeSearch,
     branching: usize,
+    weigh: fn(u64) -> f32,
     hashes: Vec<u64>,
     values: Vec<f32>,
     counts: Vec<i32>,
@@ -47,6 +48,19 @@ impl Workload {
     ///
     /// For a branching factor outside of 1 to 65,535.
     pub fn new(branching: usize) -> Self {
+        Self::weighed(branching, prior)
+    }
+
+    /// As [`new`](Self::new), with the same prior for every candidate.
+    ///
+    /// # Panics
+    ///
+    /// For a branching factor outside of 1 to 65,535.
+    pub fn uniform(branching: usize) -> Self {
+        Self::weighed(branching, |_| 1.0)
+    }
+
+    fn weighed(branching: usize, weigh: fn(u64) -> f32) -> Self {
         let config = Config {
             policy: Policy::Puct {
                 c: 2.0 * branching as f32,
@@ -56,7 +70,7 @@ impl Workload {
             ..Config::default()
         };
         let mut priors = Vec::new();
-        add_priors(&mut priors, ROOT, branching);
+        add_priors(&mut priors, ROOT, branching, weigh);
         let root = Candidates {
             count: branching,
             priors: Some(&priors),
@@ -66,6 +80,7 @@ impl Workload {
         Self {
             search: TreeSearch::new(config, root).expect("a branching factor in range"),
             branching,
+            weigh,
             hashes: vec![ROOT],
             values: Vec::new(),
             counts: Vec::new(),
@@ -97,7 +112,7 @@ impl Workload {
             self.values.push(value(hash));
             if leaves.wants_candidates[row] {
                 self.counts.push(self.branching as i32);
-                add_priors(&mut self.priors, hash, self.branching);
+                add_priors(&mut self.priors, hash, self.branching, self.weigh);
             } else {
                 self.counts.push(-1);
             }
@@ -146,6 +161,6 @@ impl Workload {
     }
 }
 
-fn add_priors(priors: &mut Vec<f32>, hash: u64, branching: usize) {
-    priors.extend((0..branching as u64).map(|action| prior(extend(hash, action))));
+fn add_priors(priors: &mut Vec<f32>, hash: u64, branching: usize, weigh: fn(u64) -> f32) {
+    priors.extend((0..branching as u64).map(|action| weigh(extend(hash, action))));
 }

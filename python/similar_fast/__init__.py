@@ -5,24 +5,30 @@ What is listed in `__all__` is the public surface; everything else may change.
 
 from similar_fast import errors
 from similar_fast._core import __version__
+from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.batching import BatchingScorer
 from similar_fast.dimensions import Dimension
 from similar_fast.metrics import accuracy
 from similar_fast.reward import EmbeddingScorer
 from similar_fast.search import Search
+from similar_fast.search_pool import SearchPool
 from similar_fast.tree_search import TreeSearch
+from similar_fast.tree_settings import TreeSettings
 from similar_fast.types import Score, Scores, SearchResult, Step
 
 __all__ = [
+    "AdaptiveSearch",
     "BatchingScorer",
     "Dimension",
     "EmbeddingScorer",
     "Score",
     "Scores",
     "Search",
+    "SearchPool",
     "SearchResult",
     "Step",
     "TreeSearch",
+    "TreeSettings",
     "__version__",
     "accuracy",
     "errors",

@@ -1,5 +1,6 @@
 """Signatures of the compiled module; the public wrappers hold the docstrings."""
 
+from collections.abc import Sequence
 from typing import Any, Self, TypeAlias, final
 
 import numpy as np
@@ -10,14 +11,36 @@ from similar_fast.tree_settings import TreeSettings
 __all__ = [
     "AdaptiveSearch",
     "Batcher",
+    "Call",
     "QueueClosedError",
     "QueueFullError",
     "SearchError",
     "SimilarFastError",
     "TreeSearch",
     "__version__",
+    "accuracy_intervals",
+    "calibration_table",
+    "compare",
+    "fit_temperature",
+    "mcnemar",
+    "pair_calibration",
     "pairwise_accuracy",
+    "rank_correlation",
+    "wilson",
 ]
+
+_Columns: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+_Ids: TypeAlias = tuple[NDArray[np.uint32], int]
+_Accuracy: TypeAlias = tuple[tuple[int, int, int, int], float]
+_Accuracies: TypeAlias = tuple[list[_Accuracy], _Accuracy, float]
+_Estimate: TypeAlias = tuple[float, tuple[float, float], float, int]
+_Difference: TypeAlias = tuple[_Estimate, float]
+_Comparison: TypeAlias = tuple[
+    tuple[int, int, int, int, int], tuple[float, float], tuple[float, float], _Difference
+]
+_Correlation: TypeAlias = tuple[int, int, float, float]
+_Bin: TypeAlias = tuple[tuple[float, float], int, tuple[float, float]]
+_Table: TypeAlias = tuple[list[_Bin], tuple[int, int], tuple[float, float, float]]
 
 __version__: str
 
@@ -111,27 +134,75 @@ class AdaptiveSearch:
     def is_exhausted(self) -> bool: ...
 
 @final
+class Call:
+    def __new__(cls) -> Call: ...
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+    def finish(self) -> None: ...
+
+_Rows: TypeAlias = tuple[
+    int, int, int, int, float | None, list[int] | None, list[int] | None, list[int] | None
+]
+_Taken: TypeAlias = tuple[
+    list[tuple[int, int, int]], list[tuple[int, int, int]], list[tuple[int, int]]
+]
+
+@final
 class Batcher:
     def __new__(
-        cls, max_batch_size: int, max_batch_tokens: int | None, max_wait_s: float, capacity: int
+        cls,
+        max_batch_size: int,
+        max_batch_tokens: int | None,
+        max_wait_s: float,
+        capacity: int,
+        max_batch_pixels: int | None = None,
+        is_padded: bool = False,
+        bucket_edges: Sequence[int] = ...,
+        priority_step_s: float = 0.1,
     ) -> Batcher: ...
-    def push(self, ids: list[int], tokens: list[int]) -> None: ...
-    def push_some(self, ids: list[int], tokens: list[int], timeout_s: float) -> int: ...
-    def take(self, timeout_s: float | None = None) -> list[int] | None: ...
-    def cancel(self, ids: list[int]) -> int: ...
+    def push(self, rows: _Rows, takes_turn: bool) -> _Taken | None: ...
+    def push_some(self, rows: _Rows, timeout_s: float, call: Call) -> int: ...
+    def take_turn(self, timeout_s: float | None = None) -> _Taken | None: ...
+    def next_turn(self, done: list[Call]) -> _Taken | None: ...
+    def end_turn(self, done: list[Call]) -> None: ...
+    def cancel(self, request: int, count: int) -> int: ...
     def close(self) -> None: ...
+    def stats(self) -> tuple[tuple[int, int, int], list[list[int]]]: ...
     def __len__(self) -> int: ...
 
+def accuracy_intervals(
+    scores: _Columns,
+    groups: _Ids,
+    clusters: _Ids,
+    tie_options: tuple[str, float],
+    draw_options: tuple[int, float, int, str],
+) -> tuple[_Accuracies, list[_Estimate], _Estimate, _Estimate, int]: ...
+def calibration_table(
+    predicted: NDArray[np.float64],
+    observed: NDArray[np.float64],
+    bin_options: tuple[int, str],
+    bounds: tuple[float, float] | None,
+) -> _Table: ...
+def compare(
+    scorers: list[_Columns],
+    groups: _Ids,
+    clusters: _Ids,
+    tie_options: tuple[str, float],
+    draw_options: tuple[int, float, int, str],
+) -> tuple[list[_Comparison], _Comparison, tuple[float, float, _Difference], int]: ...
+def fit_temperature(scores: _Columns) -> tuple[float, float, int, int]: ...
+def mcnemar(first: int, second: int) -> tuple[float, float]: ...
+def pair_calibration(
+    scores: _Columns, temperature: float, bin_options: tuple[int, str]
+) -> tuple[_Table, float, float]: ...
 def pairwise_accuracy(
-    scores: tuple[NDArray[np.float32], NDArray[np.float32]]
-    | tuple[NDArray[np.float64], NDArray[np.float64]],
-    groups: NDArray[np.uint32],
-    num_groups: int,
-    ties: str,
-    tie_tolerance: float,
-) -> tuple[
-    list[tuple[tuple[int, int, int, int], float]], tuple[tuple[int, int, int, int], float], float
-]: ...
+    scores: tuple[NDArray[np.float32], NDArray[np.float32]] | _Columns,
+    groups: _Ids,
+    tie_options: tuple[str, float],
+) -> _Accuracies: ...
+def rank_correlation(
+    x: NDArray[np.float64], y: NDArray[np.float64], groups: _Ids
+) -> tuple[list[_Correlation], _Correlation, tuple[float, float]]: ...
+def wilson(successes: float, n: int, level: float) -> tuple[float, float]: ...
 
 _Floats: TypeAlias = NDArray[np.float32] | None
 _Root: TypeAlias = tuple[int, _Floats, _Floats, _Floats, int]

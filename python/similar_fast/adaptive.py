@@ -203,7 +203,7 @@ class AdaptiveSearch:
     Example:
         >>> search = AdaptiveSearch("draft", seed=1)
         >>> while search.num_simulations < 50:
-        ...     leaves = search.ask(4)
+        ...     leaves = search.ask(5)
         ...     children = [(*path, "better") for path in leaves.paths()]
         ...     _ = search.tell(leaves, [len(path) for path in children], candidates=children)
         >>> search.num_nodes, search.best() == int(search.nodes().depths.argmax())

@@ -28,6 +28,7 @@ RaggedFloats: TypeAlias = NDArray[np.floating[Any]] | Sequence[ArrayLike | None]
 StateKey: TypeAlias = str | bytes | int | None
 """What a state is known by: a digest or a number below 2^64; None or 0 where by nothing."""
 Scalar = TypeVar("Scalar", bound=np.generic)
+_STRINGS = frozenset((str, bytes))
 
 
 def column(name: str, values: ArrayLike, dtype: type[Scalar]) -> NDArray[Scalar]:
@@ -62,9 +63,9 @@ def ragged_candidates(
         if candidates.dtype.kind not in "iu":
             raise TypeError(f"candidates must be integer counts or lists, got {candidates.dtype}")
         return column("candidates", candidates, np.int32), None
-    for row, given in enumerate(candidates):
-        if isinstance(given, str | bytes):
-            raise TypeError(f"row {row}: candidates must be a list or None, got one string")
+    if not _STRINGS.isdisjoint(map(type, candidates)):
+        row = [type(given) in _STRINGS for given in candidates].index(True)
+        raise TypeError(f"row {row}: candidates must be a list or None, got one string")
     counts = [-1 if given is None else len(given) for given in candidates]
     return np.array(counts, dtype=np.int32), candidates
 
@@ -103,11 +104,12 @@ def ragged_floats(
     expected = [0] * len(found) if counts is None else np.maximum(counts, 0).tolist()
     if len(found) != len(expected):
         raise ValueError(f"{name} must be one list or None for each leaf, got {len(found)}")
-    for row, (length, count) in enumerate(zip(found, expected, strict=True)):
-        if length != count:
-            raise ValueError(
-                f"row {row}: {name} must be one for each of {count} candidates, got {length}"
-            )
+    if found != expected:
+        pairs = enumerate(zip(found, expected, strict=True))
+        row, (length, count) = next((row, pair) for row, pair in pairs if pair[0] != pair[1])
+        raise ValueError(
+            f"row {row}: {name} must be one for each of {count} candidates, got {length}"
+        )
     given = [row for row in rows if row is not None]
     if width == 0:
         flat = chain.from_iterable(given)  # type: ignore[arg-type]  # as above

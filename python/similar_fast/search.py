@@ -80,7 +80,8 @@ class Search:
             once, and costs no further model call and no further steps.
         solve: Whether steps that are known to all their ends get no more simulations.
         early_stop: Whether the search ends when nothing is left to visit or, where `visits` are
-            committed, when what is left of the simulations cannot change the first action.
+            committed without `solve`, when the simulations that are left cannot change the first
+            action.
         max_nbytes: Bytes that the tree may take in the core; None for no limit.
         screenshots: Takes a picture of each screen, for the scorer and for the report.
         max_concurrency: Searches that `arun` runs at the same time; the others wait. None for no

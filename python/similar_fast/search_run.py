@@ -198,11 +198,10 @@ class Run:
 
     def _found(self, arrival: Arrival) -> Found:
         screen = self._screen_of(arrival)
-        is_deepest = len(arrival.path) >= self._settings.max_depth
         return Found(
             arrival.pick,
             self._value_of(arrival, screen),
-            is_end=arrival.is_closed or arrival.is_done or (screen is None and not is_deepest),
+            is_end=screen is None,
             screen=screen,
             key=screen.observation.digest if screen and self._settings.merge else None,
         )

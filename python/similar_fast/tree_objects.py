@@ -25,6 +25,14 @@ class NodeObjects:
             self._objects.extend([None] * missing)
         self._objects[node] = objects
 
+    def store_all(self, nodes: Sequence[int], objects: Sequence[Sequence[object] | None]) -> None:
+        """Gives each of `nodes` its candidates; new nodes that follow the last one are quick."""
+        if list(nodes) == list(range(len(self._objects), len(self._objects) + len(nodes))):
+            self._objects.extend(objects)
+            return
+        for node, given in zip(nodes, objects, strict=True):
+            self.store(node, given)
+
     def of(self, node: int) -> Sequence[object] | None:
         """A node's candidates, or None."""
         return self._objects[node] if node < len(self._objects) else None

@@ -200,11 +200,12 @@ class TreeSearch:
         objects: Sequence[Sequence[object] | None],
     ) -> None:
         """Stores the candidates of new nodes, or holds them until their round is told."""
-        for leaf, node, given in zip(ids.tolist(), nodes.tolist(), objects, strict=True):
-            if node >= 0:
-                self._objects.store(node, given)
-            elif self._settings.deterministic and given:
-                self._objects.hold(leaf, given)
+        made = np.flatnonzero(nodes >= 0)
+        self._objects.store_all(nodes[made].tolist(), [objects[row] for row in made.tolist()])
+        if self._settings.deterministic:
+            for row in np.flatnonzero(nodes < 0).tolist():
+                if given := objects[row]:
+                    self._objects.hold(int(ids[row]), given)
 
     def _settle(self) -> None:
         """Stores the candidates of leaves that became nodes when their round was applied."""

@@ -2,17 +2,17 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use similar_fast_core::Error;
 use similar_fast_core::adaptive::{
-    AdaptiveSearch, Arm, Config, NodeColumns, Normalize, Policy, Prior, Rule, Told,
+    AdaptiveSearch, Arm, Config, NodeColumns, Policy, Prior, Rule, Told,
 };
 
+use crate::columns::{Column, Scale, column, leaf_ids, node_or_minus_one, normalize_of};
 use crate::error::CoreError;
 
-type Column<'py, T> = Bound<'py, PyArray1<T>>;
 /// ids, parents, depths, multiplicities.
 type LeafColumns<'py> = (
     Column<'py, i64>,
@@ -43,13 +43,6 @@ type ArmColumns<'py> = (
     Column<'py, f64>,
     Column<'py, f64>,
 );
-
-/// `None`, "minmax" or (low, high).
-#[derive(FromPyObject)]
-enum Scale {
-    Name(String),
-    Range(f32, f32),
-}
 
 /// A growing tree with open leaves; see `similar_fast.adaptive.AdaptiveSearch`.
 #[pyclass(frozen, name = "AdaptiveSearch", module = "similar_fast._core")]
@@ -266,19 +259,6 @@ fn policy_of(name: &str, parameters: &[f64]) -> Result<Policy, Error> {
     }
 }
 
-fn normalize_of(scale: Option<Scale>) -> Result<Normalize, Error> {
-    match scale {
-        None => Ok(Normalize::None),
-        Some(Scale::Range(low, high)) => Ok(Normalize::Range { low, high }),
-        Some(Scale::Name(name)) if name == "minmax" => Ok(Normalize::MinMax),
-        Some(Scale::Name(name)) => Err(Error::InvalidArgument {
-            name: "normalize",
-            expected: "\"minmax\", a range (low, high) or None",
-            found: format!("{name:?}"),
-        }),
-    }
-}
-
 /// A Python integer as a node id.
 fn node_id(search: &AdaptiveSearch, node: i64) -> Result<u32, Error> {
     u32::try_from(node).map_err(|_| Error::UnknownNode {
@@ -300,21 +280,4 @@ fn node_columns(py: Python<'_>, nodes: NodeColumns) -> PyNodeColumns<'_> {
         nodes.exhausted.into_pyarray(py),
         nodes.closed.into_pyarray(py),
     )
-}
-
-fn node_or_minus_one(node: Option<u32>) -> i64 {
-    node.map_or(-1, i64::from)
-}
-
-fn leaf_ids(ids: &PyReadonlyArray1<'_, i64>) -> Vec<u64> {
-    ids.as_array().iter().map(|&id| id as u64).collect()
-}
-
-fn column<T, U: Element>(
-    py: Python<'_>,
-    values: Vec<T>,
-    as_numpy: impl Fn(T) -> U,
-) -> Column<'_, U> {
-    let converted: Vec<U> = values.into_iter().map(as_numpy).collect();
-    converted.into_pyarray(py)
 }

@@ -1,6 +1,7 @@
 //! `similar_fast._core`: converts, detaches from the interpreter, calls the core, wraps.
 
 mod adaptive;
+mod columns;
 mod error;
 mod metrics;
 mod queue;

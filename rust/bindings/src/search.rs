@@ -2,16 +2,16 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use similar_fast_core::Error;
 use similar_fast_core::search::{CandidateColumns, Candidates, Leaves, Told, TreeSearch};
 
+use crate::columns::{Column, column, copied, leaf_ids, node_or_minus_one};
 use crate::error::CoreError;
 use crate::settings::{Settings, count, settings_of};
 
-type Column<'py, T> = Bound<'py, PyArray1<T>>;
 /// ids, parents, actions, depths, multiplicities, `wants_candidates`, completed inside.
 type LeafColumns<'py> = (
     Column<'py, i64>,
@@ -357,25 +357,4 @@ fn leaf_columns(py: Python<'_>, leaves: Leaves) -> LeafColumns<'_> {
         leaves.wants_candidates.into_pyarray(py),
         leaves.num_completed,
     )
-}
-
-fn node_or_minus_one(node: Option<u32>) -> i64 {
-    node.map_or(-1, i64::from)
-}
-
-fn leaf_ids(ids: &PyReadonlyArray1<'_, i64>) -> Vec<u64> {
-    ids.as_array().iter().map(|&id| id as u64).collect()
-}
-
-fn copied<T: Element + Copy>(array: Option<PyReadonlyArray1<'_, T>>) -> Option<Vec<T>> {
-    array.map(|array| array.as_array().to_vec())
-}
-
-fn column<T, U: Element>(
-    py: Python<'_>,
-    values: Vec<T>,
-    as_numpy: impl Fn(T) -> U,
-) -> Column<'_, U> {
-    let converted: Vec<U> = values.into_iter().map(as_numpy).collect();
-    converted.into_pyarray(py)
 }

@@ -5,12 +5,7 @@ use pyo3::types::{PyDict, PyTuple};
 use similar_fast_core::Error;
 use similar_fast_core::search::{Backup, Channels, Config, Fpu, Gumbel, Normalize, Policy};
 
-/// `None`, "minmax" or (low, high).
-#[derive(FromPyObject)]
-enum Scale {
-    Name(String),
-    Range(f32, f32),
-}
+use crate::columns::{Scale, normalize_of, unknown_name};
 
 /// A value or, checked by the caller, "parent".
 #[derive(FromPyObject)]
@@ -170,27 +165,6 @@ pub(crate) fn settings_of<'py>(py: Python<'py>, config: &Config) -> PyResult<Bou
     settings.set_item("deterministic", config.deterministic)?;
     settings.set_item("max_nbytes", config.max_nbytes)?;
     Ok(settings)
-}
-
-fn normalize_of(scale: Option<Scale>) -> Result<Normalize, Error> {
-    match scale {
-        None => Ok(Normalize::None),
-        Some(Scale::Range(low, high)) => Ok(Normalize::Range { low, high }),
-        Some(Scale::Name(name)) if name == "minmax" => Ok(Normalize::MinMax),
-        Some(Scale::Name(name)) => Err(unknown_name(
-            "normalize",
-            "\"minmax\", a range (low, high) or None",
-            &name,
-        )),
-    }
-}
-
-fn unknown_name(name: &'static str, expected: &'static str, found: &str) -> Error {
-    Error::InvalidArgument {
-        name,
-        expected,
-        found: format!("{found:?}"),
-    }
 }
 
 /// A Python integer as a count; what is out of range becomes a count that the core refuses.

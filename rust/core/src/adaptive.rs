@@ -262,7 +262,7 @@ impl Config {
             Policy::Widening { k, alpha, c, .. } => {
                 check(k, 1e-6..=1e9, "k", "from 1e-6 to 1e9")?;
                 check(alpha, 0.0..=1.0, "alpha", "from 0 to 1")?;
-                check(c, 0.0..=1e38, "c", "from 0 to 1e38")?;
+                check(c, 0.0..=1e38, "c_puct", "from 0 to 1e38")?;
             }
         }
         if let Normalize::Range { low, high } = self.normalize

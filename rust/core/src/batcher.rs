@@ -1,36 +1,82 @@
 //! [`BatchQueue`] behind a lock: waits, wakes, closes. The only reader of a clock in this crate.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+mod call;
+mod sync;
+
+use std::time::Duration;
 
 use crate::Error;
-use crate::queue::{BatchQueue, Decision, Entry, Limits};
+use crate::queue::{Batch, BatchQueue, Decision, Entry, Limits, QueueStats};
+use sync::{Clock, Condvar, Mutex, MutexGuard};
+
+pub use call::Call;
+
+/// What a taker gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// The next batch.
+    Batch(Batch),
+    /// The deadline of these ids passed before they were in a batch.
+    Expired(Vec<u64>),
+    /// Nothing was ready in time.
+    Nothing,
+    /// The batcher is closed and drained.
+    Closed,
+}
 
 /// A queue that any number of threads push to, and a worker (or several) takes batches from.
+///
+/// Batches are taken in one of two ways, and a batcher's takers must agree on one.
+/// [`take`](Self::take) is for workers that may run at once. Who must run alone takes *turns*: one
+/// turn is open at a time, from what [`take_turn`](Self::take_turn) returns until
+/// [`end_turn`](Self::end_turn). A pusher may take the turn itself
+/// ([`push_and_take_turn`](Self::push_and_take_turn)): a batch that is ready at once then runs on
+/// its thread and wakes nobody.
 ///
 /// # Example
 ///
 /// ```
-/// use similar_fast_core::batcher::Batcher;
+/// use similar_fast_core::batcher::{Batcher, Next};
 /// use similar_fast_core::queue::{Entry, Limits};
 ///
 /// let batcher = Batcher::new(Limits { max_batch_size: 2, ..Limits::default() })?;
 /// std::thread::scope(|scope| {
-///     scope.spawn(|| batcher.push(&[Entry { id: 1, tokens: 0 }, Entry { id: 2, tokens: 0 }]));
-///     assert_eq!(batcher.take(None), Some(vec![1, 2]));
+///     scope.spawn(|| batcher.push(&[Entry::new(1, 0), Entry::new(2, 0)]));
+///     let Next::Batch(batch) = batcher.take(None) else { panic!() };
+///     assert_eq!(batch.ids().collect::<Vec<_>>(), [1, 2]);
 /// });
 /// batcher.close();
-/// assert_eq!(batcher.take(None), None);
+/// assert_eq!(batcher.take(None), Next::Closed);
 /// # Ok::<(), similar_fast_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Batcher {
-    queue: Mutex<BatchQueue>,
-    /// Wakes the worker: a first entry came, a batch is full, or the queue was closed.
+    state: Mutex<State>,
+    /// Wakes takers: there is something to take, a turn ended, or the queue was closed.
     work: Condvar,
     /// Wakes those who wait to push: entries have left, or the queue was closed.
     room: Condvar,
-    origin: Instant,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: BatchQueue,
+    is_turn_open: bool,
+    /// When the first of the takers that sleep wakes by itself; None where none sleeps, or those
+    /// that do have been woken. So a push wakes somebody only where that changes anything.
+    asleep_until: Option<Duration>,
+    /// Takers that sleep.
+    num_asleep: usize,
+    /// Threads that wait for room.
+    num_waiting: usize,
+}
+
+/// Whom to wake once the lock is free.
+#[derive(Debug, Default, Clone, Copy)]
+struct Wake {
+    work: bool,
+    room: bool,
 }
 
 impl Batcher {
@@ -41,10 +87,16 @@ impl Batcher {
     /// As [`BatchQueue::new`].
     pub fn new(limits: Limits) -> Result<Self, Error> {
         Ok(Self {
-            queue: Mutex::new(BatchQueue::new(limits)?),
+            state: Mutex::new(State {
+                queue: BatchQueue::new(limits)?,
+                is_turn_open: false,
+                asleep_until: None,
+                num_asleep: 0,
+                num_waiting: 0,
+            }),
             work: Condvar::new(),
             room: Condvar::new(),
-            origin: Instant::now(),
+            clock: Clock::start(),
         })
     }
 
@@ -54,80 +106,133 @@ impl Batcher {
     ///
     /// As [`BatchQueue::push_all`]; [`Error::QueueFull`] where they do not all fit now.
     pub fn push(&self, entries: &[Entry]) -> Result<(), Error> {
-        self.push_locked(&mut self.lock(), entries)
+        let mut state = self.lock();
+        state.queue.push_all(entries, self.clock.now())?;
+        let work = state.is_taker_late();
+        self.unlock(state, Wake { work, room: false });
+        Ok(())
+    }
+
+    /// As [`push`](Self::push), and where no turn is open and something is ready at once,
+    /// takes the turn and returns what is ready; otherwise [`Next::Nothing`].
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn push_and_take_turn(&self, entries: &[Entry]) -> Result<Next, Error> {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        state.queue.push_all(entries, now)?;
+        let next = if state.is_turn_open {
+            Next::Nothing
+        } else {
+            state.next(now).unwrap_or(Next::Nothing)
+        };
+        state.is_turn_open |= next != Next::Nothing;
+        let work = state.is_taker_late();
+        let room = next != Next::Nothing && state.has_news_for_pushers();
+        self.unlock(state, Wake { work, room });
+        Ok(next)
     }
 
     /// Waits at most `timeout` for room, pushes the first of `entries`, as many as fit, and
-    /// returns how many these are: at least 1, unless `entries` is empty.
+    /// returns how many these are, runs counted entry by entry: at least 1, unless `entries` is
+    /// empty.
     ///
     /// # Errors
     ///
     /// As [`BatchQueue::push_all`], where no entry is pushed; [`Error::QueueFull`] where there was
     /// no room in time, [`Error::QueueClosed`] also where the queue was closed meanwhile.
     pub fn push_some(&self, entries: &[Entry], timeout: Duration) -> Result<usize, Error> {
-        let deadline = self.now().saturating_add(timeout);
-        let mut queue = self.lock();
+        let start = self.clock.now();
+        let mut state = self.lock();
         loop {
-            queue.check_entries(entries)?;
-            let now = self.now();
-            if queue.room() > 0 || now >= deadline {
-                let fitting = entries.len().min(queue.room().max(1));
-                self.push_locked(&mut queue, &entries[..fitting])?;
-                return Ok(fitting);
-            }
-            queue = wait(&self.room, queue, deadline.saturating_sub(now));
-        }
-    }
-
-    /// Waits for the next batch and takes it: ids, oldest first.
-    ///
-    /// Returns an empty batch where none was ready within `timeout` (None waits without end), and
-    /// None once the batcher is closed and drained.
-    pub fn take(&self, timeout: Option<Duration>) -> Option<Vec<u64>> {
-        let deadline = timeout.map_or(Duration::MAX, |t| self.now().saturating_add(t));
-        let mut queue = self.lock();
-        loop {
-            let now = self.now();
-            let wake_at = match queue.next_batch(now) {
-                Decision::Batch(ids) => {
-                    self.room.notify_all();
-                    if queue.has_full_batch() {
-                        // For another worker, if there is one.
-                        self.work.notify_all();
-                    }
-                    return Some(ids);
+            state.queue.check_entries(entries)?;
+            let now = self.clock.now();
+            let left = timeout.saturating_sub(now.saturating_sub(start));
+            if state.queue.room() > 0 || left.is_zero() {
+                let (whole, part) = fitting(entries, state.queue.room().max(1));
+                state.queue.push_all(whole, now)?;
+                let mut pushed = count(whole);
+                if let Some(part) = part {
+                    state.queue.push(part, now)?;
+                    pushed += part.count as usize;
                 }
-                Decision::Idle if queue.is_closed() => return None,
-                Decision::Idle => deadline,
-                Decision::WaitUntil(ready_at) => deadline.min(ready_at),
-            };
-            if now >= deadline {
-                return Some(Vec::new());
+                let work = state.is_taker_late();
+                self.unlock(state, Wake { work, room: false });
+                return Ok(pushed);
             }
-            queue = wait(&self.work, queue, wake_at.saturating_sub(now));
+            state.num_waiting += 1;
+            state = sync::wait(&self.room, state, left);
+            state.num_waiting -= 1;
         }
     }
 
-    /// Removes those of `ids` that still wait, and returns how many these were.
-    pub fn cancel(&self, ids: &[u64]) -> usize {
-        let mut queue = self.lock();
-        let cancelled = ids.iter().filter(|&&id| queue.cancel(id)).count();
-        if cancelled > 0 {
-            self.room.notify_all();
+    /// Waits for the next batch and takes it; [`Next::Nothing`] where none was ready within
+    /// `timeout` (None waits without end).
+    pub fn take(&self, timeout: Option<Duration>) -> Next {
+        self.take_locked(timeout, false)
+    }
+
+    /// As [`take`](Self::take), and waits for the open turn to end first. Where it returns a batch
+    /// or expired entries, the turn is the caller's until [`end_turn`](Self::end_turn).
+    pub fn take_turn(&self, timeout: Option<Duration>) -> Next {
+        self.take_locked(timeout, true)
+    }
+
+    /// Waits at most `timeout` until [`take_turn`](Self::take_turn) has something to return at
+    /// once, and takes nothing: for a taker that needs another lock before it can run, and lets
+    /// the batch grow until it has it.
+    pub fn await_turn(&self, timeout: Option<Duration>) {
+        let mut sleep = Sleep::new(timeout);
+        let mut state = self.lock();
+        loop {
+            let now = self.clock.now();
+            if state.has_news(now, true) || sleep.is_over(now) {
+                return;
+            }
+            state = self.sleep(state, &mut sleep, true);
         }
+    }
+
+    /// Ends the open turn, and wakes a taker where something is left for it.
+    pub fn end_turn(&self) {
+        let mut state = self.lock();
+        state.is_turn_open = false;
+        let work = state.is_taker_late();
+        self.unlock(state, Wake { work, room: false });
+    }
+
+    /// Removes what was pushed under these ids and still waits, and returns how many entries
+    /// that was.
+    pub fn cancel(&self, ids: &[u64]) -> usize {
+        let mut state = self.lock();
+        let cancelled = ids.iter().map(|&id| state.queue.cancel(id)).sum();
+        let room = cancelled > 0 && state.has_news_for_pushers();
+        self.unlock(state, Wake { work: false, room });
         cancelled
     }
 
     /// Refuses later pushes, wakes whoever waits to push, and hands out what is queued at once.
     pub fn close(&self) {
-        self.lock().close();
-        self.work.notify_all();
-        self.room.notify_all();
+        let mut state = self.lock();
+        state.queue.close();
+        state.asleep_until = None;
+        let wake = Wake {
+            work: true,
+            room: true,
+        };
+        self.unlock(state, wake);
+    }
+
+    /// The time on this batcher's clock, which deadlines are read on.
+    pub fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// Entries that wait.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().queue.len()
     }
 
     /// Whether nothing waits.
@@ -135,216 +240,159 @@ impl Batcher {
         self.len() == 0
     }
 
-    fn push_locked(&self, queue: &mut BatchQueue, entries: &[Entry]) -> Result<(), Error> {
-        let was_empty = queue.is_empty();
-        queue.push_all(entries, self.now())?;
-        // In between, the worker has nothing to do but to wait on, so it is left asleep.
-        if was_empty || queue.has_full_batch() {
+    /// What the queue has seen so far.
+    pub fn stats(&self) -> QueueStats {
+        *self.lock().queue.stats()
+    }
+
+    fn take_locked(&self, timeout: Option<Duration>, is_turn: bool) -> Next {
+        let mut sleep = Sleep::new(timeout);
+        let mut state = self.lock();
+        loop {
+            let now = self.clock.now();
+            if !(is_turn && state.is_turn_open)
+                && let Some(next) = state.next(now)
+            {
+                state.is_turn_open |= is_turn && next != Next::Closed;
+                let room = state.has_news_for_pushers();
+                self.unlock(state, Wake { work: false, room });
+                return next;
+            }
+            if sleep.is_over(now) {
+                return Next::Nothing;
+            }
+            state = self.sleep(state, &mut sleep, is_turn);
+        }
+    }
+
+    /// Sleeps as a taker, until something may have changed.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        sleep: &mut Sleep,
+        is_turn: bool,
+    ) -> MutexGuard<'a, State> {
+        let now = self.clock.now();
+        let end = sleep.end(now);
+        // While somebody's turn is open, its end is what wakes.
+        let change = state
+            .queue
+            .next_change()
+            .filter(|_| !(is_turn && state.is_turn_open));
+        let wake_at = change.map_or(end, |change| change.min(end));
+        let first = state.asleep_until.map_or(wake_at, |at| at.min(wake_at));
+        state.asleep_until = Some(first);
+        state.num_asleep += 1;
+        state = sync::wait(&self.work, state, wake_at.saturating_sub(now));
+        state.num_asleep -= 1;
+        if state.asleep_until.is_some_and(|at| at <= self.clock.now()) {
+            // Its own timer woke it, so nobody speaks for the others until they say anew how
+            // long they sleep.
+            state.asleep_until = None;
+            if state.num_asleep > 0 {
+                self.work.notify_all();
+            }
+        }
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        sync::lock(&self.state)
+    }
+
+    /// Frees the lock first, so that nobody wakes only to wait for it.
+    fn unlock(&self, state: MutexGuard<'_, State>, wake: Wake) {
+        drop(state);
+        if wake.work {
             self.work.notify_all();
         }
-        Ok(())
-    }
-
-    fn now(&self) -> Duration {
-        self.origin.elapsed()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BatchQueue> {
-        // The queue checks before it changes anything, so a panic elsewhere left it whole.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        if wake.room {
+            self.room.notify_all();
+        }
     }
 }
 
-fn wait<'a>(
-    condition: &Condvar,
-    queue: MutexGuard<'a, BatchQueue>,
-    timeout: Duration,
-) -> MutexGuard<'a, BatchQueue> {
-    let (queue, _) = condition
-        .wait_timeout(queue, timeout)
-        .unwrap_or_else(PoisonError::into_inner);
-    queue
+/// How long a taker waits in all; the clock is read only where it waits.
+#[derive(Debug)]
+struct Sleep {
+    timeout: Option<Duration>,
+    end: Option<Duration>,
+}
+
+impl Sleep {
+    fn new(timeout: Option<Duration>) -> Self {
+        Self { timeout, end: None }
+    }
+
+    fn end(&mut self, now: Duration) -> Duration {
+        let timeout = self.timeout.unwrap_or(Duration::MAX);
+        *self.end.get_or_insert(now.saturating_add(timeout))
+    }
+
+    fn is_over(&mut self, now: Duration) -> bool {
+        self.end(now) <= now
+    }
+}
+
+impl State {
+    /// Whether there is something to take now.
+    fn has_news(&self, now: Duration, is_turn: bool) -> bool {
+        let is_drained = self.queue.is_closed() && self.queue.is_empty();
+        !(is_turn && self.is_turn_open) && (is_drained || self.queue.has_news(now))
+    }
+
+    /// What there is to take now, if anything.
+    fn next(&mut self, now: Duration) -> Option<Next> {
+        match self.queue.next_batch(now) {
+            Decision::Batch(batch) => Some(Next::Batch(batch)),
+            Decision::Expired(ids) => Some(Next::Expired(ids)),
+            Decision::Idle if self.queue.is_closed() => Some(Next::Closed),
+            Decision::Idle | Decision::WaitUntil(_) => None,
+        }
+    }
+
+    /// Whether a sleeping taker would oversleep the next change; the caller must wake it then.
+    /// While a turn is open there is nothing to wake for: its end looks again.
+    fn is_taker_late(&mut self) -> bool {
+        let Some(asleep_until) = self.asleep_until.filter(|_| !self.is_turn_open) else {
+            return false;
+        };
+        let is_drained = self.queue.is_closed() && self.queue.is_empty();
+        let change = self.queue.next_change();
+        let is_late = is_drained || change.is_some_and(|change| change < asleep_until);
+        if is_late {
+            self.asleep_until = None;
+        }
+        is_late
+    }
+
+    /// Whether to wake those who wait for room: a quarter of the queue is free, so that they push
+    /// much at a time; or no batch would leave unless they push.
+    fn has_news_for_pushers(&self) -> bool {
+        self.num_waiting > 0
+            && (4 * self.queue.room() >= self.queue.capacity() || !self.queue.has_full_batch())
+    }
+}
+
+fn count(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.count as usize).sum()
+}
+
+/// The first entries that are `room` together: those that fit whole, and the start of a run.
+fn fitting(entries: &[Entry], room: usize) -> (&[Entry], Option<Entry>) {
+    let mut left = room;
+    for (place, entry) in entries.iter().enumerate() {
+        if entry.count as usize > left {
+            let part = Entry {
+                count: left as u32,
+                ..*entry
+            };
+            return (&entries[..place], (left > 0).then_some(part));
+        }
+        left -= entry.count as usize;
+    }
+    (entries, None)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::sync::mpsc;
-    use std::thread;
-
-    /// Far longer than any test runs; reached only where something hangs.
-    const LONG: Duration = Duration::from_secs(60);
-
-    fn batcher(max_batch_size: usize, capacity: usize, max_wait: Duration) -> Arc<Batcher> {
-        let limits = Limits {
-            max_batch_size,
-            max_batch_tokens: None,
-            max_wait,
-            capacity,
-        };
-        Arc::new(Batcher::new(limits).unwrap())
-    }
-
-    fn entries(ids: std::ops::Range<u64>) -> Vec<Entry> {
-        ids.map(|id| Entry { id, tokens: 1 }).collect()
-    }
-
-    /// Runs `act` on a thread of its own and returns where its answer arrives.
-    fn spawn<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || sender.send(act()));
-        receiver
-    }
-
-    #[test]
-    fn full_batch_is_taken_without_waiting() {
-        let batcher = batcher(2, 4, LONG);
-        let worker = Arc::clone(&batcher);
-        let taken = spawn(move || worker.take(None));
-
-        batcher.push(&entries(0..1)).unwrap();
-        batcher.push(&entries(1..2)).unwrap();
-
-        assert_eq!(taken.recv_timeout(LONG), Ok(Some(vec![0, 1])));
-    }
-
-    #[test]
-    fn lone_entry_is_taken_after_max_wait() {
-        let batcher = batcher(2, 4, Duration::from_millis(5));
-        let start = Instant::now();
-        batcher.push(&entries(0..1)).unwrap();
-
-        let taken = batcher.take(Some(LONG));
-
-        assert_eq!(taken, Some(vec![0]));
-        assert!(start.elapsed() >= Duration::from_millis(5));
-    }
-
-    #[test]
-    fn take_returns_an_empty_batch_at_its_timeout() {
-        let batcher = batcher(2, 4, LONG);
-
-        assert_eq!(batcher.take(Some(Duration::ZERO)), Some(vec![]));
-        batcher.push(&entries(0..1)).unwrap();
-        assert_eq!(
-            batcher.take(Some(Duration::from_millis(1))),
-            Some(vec![]),
-            "the entry still waits for company"
-        );
-    }
-
-    #[test]
-    fn full_queue_refuses_or_waits() {
-        let batcher = batcher(2, 2, LONG);
-        batcher.push(&entries(0..2)).unwrap();
-        let full = Error::QueueFull {
-            len: 2,
-            capacity: 2,
-            wanted: 1,
-        };
-
-        assert_eq!(batcher.push(&entries(2..3)), Err(full.clone()));
-        assert_eq!(
-            batcher.push_some(&entries(2..3), Duration::from_millis(1)),
-            Err(full)
-        );
-        let pusher = Arc::clone(&batcher);
-        let accepted = spawn(move || pusher.push_some(&entries(2..5), LONG));
-        assert_eq!(batcher.take(None), Some(vec![0, 1]));
-        assert_eq!(accepted.recv_timeout(LONG), Ok(Ok(2)), "as many as fit");
-    }
-
-    #[test]
-    fn cancel_makes_room() {
-        let batcher = batcher(2, 2, LONG);
-        batcher.push(&entries(0..2)).unwrap();
-        let pusher = Arc::clone(&batcher);
-        let accepted = spawn(move || pusher.push_some(&entries(2..3), LONG));
-
-        assert_eq!(batcher.cancel(&[0, 9]), 1);
-
-        assert_eq!(accepted.recv_timeout(LONG), Ok(Ok(1)));
-        assert_eq!(batcher.take(None), Some(vec![1, 2]));
-    }
-
-    #[test]
-    fn close_wakes_everyone_and_drains() {
-        let waiting = batcher(2, 2, LONG);
-        let worker = Arc::clone(&waiting);
-        let taken = spawn(move || worker.take(None));
-        waiting.close();
-        assert_eq!(taken.recv_timeout(LONG), Ok(None));
-
-        let full = batcher(2, 2, LONG);
-        full.push(&entries(0..2)).unwrap();
-        let pusher = Arc::clone(&full);
-        let accepted = spawn(move || pusher.push_some(&entries(2..3), LONG));
-        full.close();
-        assert_eq!(accepted.recv_timeout(LONG), Ok(Err(Error::QueueClosed)));
-        assert_eq!(full.take(None), Some(vec![0, 1]));
-        assert_eq!(full.take(None), None);
-    }
-
-    #[test]
-    fn panic_under_the_lock_wedges_nobody() {
-        let batcher = batcher(2, 4, Duration::ZERO);
-        let panicking = Arc::clone(&batcher);
-        let panicked = thread::spawn(move || {
-            let _guard = panicking.queue.lock().unwrap();
-            panic!("on purpose");
-        });
-        assert!(panicked.join().is_err());
-        assert!(batcher.queue.is_poisoned());
-
-        batcher.push(&entries(0..1)).unwrap();
-
-        assert_eq!(batcher.take(Some(LONG)), Some(vec![0]));
-        assert!(batcher.is_empty());
-    }
-
-    #[test]
-    fn many_threads_lose_and_repeat_nothing() {
-        let (threads, each) = (8, 500);
-        let batcher = batcher(7, 16, Duration::from_micros(50));
-        let workers: Vec<_> = (0..2)
-            .map(|_| {
-                let worker = Arc::clone(&batcher);
-                spawn(move || {
-                    let mut seen = Vec::new();
-                    while let Some(ids) = worker.take(None) {
-                        assert!(ids.len() <= 7);
-                        seen.extend(ids);
-                    }
-                    seen
-                })
-            })
-            .collect();
-        thread::scope(|scope| {
-            for thread in 0..threads {
-                let batcher = &batcher;
-                scope.spawn(move || {
-                    let mine = entries(thread * each..(thread + 1) * each);
-                    let mut rest = mine.as_slice();
-                    while !rest.is_empty() {
-                        let pushed = batcher.push_some(rest, LONG).unwrap();
-                        rest = &rest[pushed..];
-                    }
-                });
-            }
-        });
-        batcher.close();
-
-        let mut seen = Vec::new();
-        for worker in workers {
-            let part = worker.recv_timeout(LONG).unwrap();
-            for thread in 0..threads {
-                let own = part.iter().filter(|&&id| id / each == thread);
-                assert!(own.is_sorted(), "a worker sees a pusher's ids in order");
-            }
-            seen.extend(part);
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, (0..threads * each).collect::<Vec<_>>());
-    }
-}
+mod tests;

@@ -108,11 +108,13 @@ pub enum Error {
     #[error("the queue is closed")]
     QueueClosed,
     /// An entry that fits into no batch.
-    #[error("an entry has {tokens} tokens, more than a batch may hold ({limit})")]
+    #[error("an entry has {size} {unit}, more than a batch may hold ({limit})")]
     EntryTooLarge {
         /// The entry's size.
-        tokens: u32,
-        /// A batch's greatest size in tokens.
+        size: u32,
+        /// What is counted: `tokens` or `pixels`.
+        unit: &'static str,
+        /// A batch's greatest size.
         limit: u64,
     },
     /// An id that already waits in the queue.

@@ -1,8 +1,8 @@
 //! Batched tree search, a batching queue and pairwise metrics for step-wise reward models.
 //!
 //! This crate speaks of nodes, entries, tokens and counts. It knows no Python, no screen and no
-//! model; it reads no clock (the batcher is the one exception) and draws no random number: time
-//! and seeds enter as arguments.
+//! model; it reads no clock (the batcher is the one exception) and has no randomness of its own:
+//! time and seeds enter as arguments.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,87 +1,51 @@
 //! Who is in the next batch: a pure function of the entries, the limits and `now`.
 //!
 //! The queue holds ids and sizes; the payloads stay with whoever pushed them. It reads no clock
-//! and takes no lock: `now` is an argument, counted from any origin the caller likes.
-//! [`Batcher`](crate::batcher::Batcher) adds both.
+//! and takes no lock: `now` is an argument, counted from any origin the caller likes, and never
+//! runs backwards. [`Batcher`](crate::batcher::Batcher) adds both.
+//!
+//! Entries wait in length buckets, and in a bucket in one lane for each priority. An entry's place
+//! is its arrival less a head start of `priority * priority_step`; within a bucket the least place
+//! leaves first. So priorities age: an entry that has waited long enough goes before any newcomer,
+//! whatever its priority. A bucket is ready when it holds a full batch or its oldest entry has
+//! waited `max_wait`; of the ready buckets the one with the least place goes first.
 
-use std::collections::{HashSet, VecDeque};
+mod bucket;
+mod entry;
+mod limits;
+mod riders;
+mod slots;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map;
 use std::time::Duration;
 
 use crate::Error;
+use bucket::Bucket;
+use limits::Load;
+use riders::{Deadlines, IdMap, Riders};
+use slots::{Slots, Waiting};
 
-/// What a batch and the queue may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Entries in a batch, at most; at least 1.
-    pub max_batch_size: usize,
-    /// Tokens in a batch, at most; at least 1. None sets no limit.
-    pub max_batch_tokens: Option<u64>,
-    /// How long the oldest entry waits for company before its batch is ready.
-    pub max_wait: Duration,
-    /// Entries that may wait at once; at least `max_batch_size`, so that a full queue is always
-    /// a ready batch.
-    pub capacity: usize,
+pub use entry::{Batch, Decision, Entry, Rider, Run};
+pub use limits::Limits;
+pub use stats::{Histogram, QueueStats};
+
+/// Where an entry is to be found, by the id it was pushed under.
+#[derive(Debug, Clone, Copy)]
+enum Spot {
+    /// In this slot.
+    Seated(u32),
+    /// On the row of this id.
+    Riding(u64),
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_batch_size: 64,
-            max_batch_tokens: None,
-            max_wait: Duration::from_millis(2),
-            capacity: 4096,
-        }
-    }
-}
-
-impl Limits {
-    fn check(&self) -> Result<(), Error> {
-        if self.max_batch_size == 0 {
-            return Err(Error::invalid("max_batch_size", "at least 1", "0"));
-        }
-        if self.max_batch_tokens == Some(0) {
-            return Err(Error::invalid("max_batch_tokens", "at least 1", "0"));
-        }
-        if self.capacity < self.max_batch_size {
-            return Err(Error::invalid(
-                "capacity",
-                "at least max_batch_size",
-                format!("{} < {}", self.capacity, self.max_batch_size),
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// One thing that waits to be in a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The caller's name for it; unique among those that wait.
-    pub id: u64,
-    /// Its size, counted against `max_batch_tokens`.
-    pub tokens: u32,
-}
-
-/// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// These ids, oldest first, are the next batch; they have left the queue.
-    Batch(Vec<u64>),
-    /// Nothing yet; unless something changes, ask again at this time.
-    WaitUntil(Duration),
-    /// The queue is empty.
-    Idle,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    entry: Entry,
-    arrival: Duration,
-}
-
-/// Entries in the order of their arrival, and the rule that makes batches of them.
+/// Entries that wait, and the rule that makes batches of them.
 ///
-/// Every pushed id leaves exactly once: in a batch, in order, or by [`cancel`](Self::cancel).
+/// Every pushed id leaves exactly once: in a batch, as expired, or by [`cancel`](Self::cancel).
+/// To push or cancel an entry or a run takes O(1), to ask for a batch O(buckets), to take one O(runs
+/// in it), each times the priorities in use; a deadline adds O(log n).
 ///
 /// # Example
 ///
@@ -90,20 +54,29 @@ struct Waiting {
 /// use std::time::Duration;
 ///
 /// let limits = Limits { max_batch_size: 2, ..Limits::default() };
+/// let max_wait = limits.max_wait;
 /// let mut queue = BatchQueue::new(limits)?;
-/// queue.push(Entry { id: 7, tokens: 12 }, Duration::ZERO)?;
-/// assert_eq!(queue.next_batch(Duration::ZERO), Decision::WaitUntil(limits.max_wait));
-/// queue.push(Entry { id: 8, tokens: 30 }, Duration::ZERO)?;
-/// assert_eq!(queue.next_batch(Duration::ZERO), Decision::Batch(vec![7, 8]));
+/// queue.push(Entry::new(7, 12), Duration::ZERO)?;
+/// assert_eq!(queue.next_batch(Duration::ZERO), Decision::WaitUntil(max_wait));
+/// queue.push(Entry::new(8, 30), Duration::ZERO)?;
+/// let Decision::Batch(batch) = queue.next_batch(Duration::ZERO) else { panic!() };
+/// assert_eq!(batch.ids().collect::<Vec<_>>(), [7, 8]);
 /// # Ok::<(), similar_fast_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct BatchQueue {
     limits: Limits,
-    waiting: VecDeque<Waiting>,
-    ids: HashSet<u64>,
-    tokens: u64,
+    max_wait: u64,
+    priority_step: i64,
+    buckets: Vec<Bucket>,
+    slots: Slots,
+    spots: IdMap<Spot>,
+    riders: Riders,
+    deadlines: Deadlines,
+    next_serial: u64,
+    len: usize,
     is_closed: bool,
+    stats: QueueStats,
 }
 
 impl BatchQueue {
@@ -111,19 +84,28 @@ impl BatchQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where a limit is zero, or `capacity` is below `max_batch_size`.
+    /// [`Error::InvalidArgument`] where a limit is zero, `capacity` is below `max_batch_size`, or
+    /// `bucket_edges` do not ascend.
     pub fn new(limits: Limits) -> Result<Self, Error> {
         limits.check()?;
+        let buckets = 0..=limits.bucket_edges.len();
         Ok(Self {
+            buckets: buckets.map(|_| Bucket::new(limits.is_padded)).collect(),
+            max_wait: nanoseconds(limits.max_wait),
+            priority_step: i64::try_from(limits.priority_step.as_nanos()).unwrap_or(i64::MAX),
             limits,
-            waiting: VecDeque::new(),
-            ids: HashSet::new(),
-            tokens: 0,
+            slots: Slots::default(),
+            spots: IdMap::default(),
+            riders: Riders::default(),
+            deadlines: Deadlines::default(),
+            next_serial: 0,
+            len: 0,
             is_closed: false,
+            stats: QueueStats::default(),
         })
     }
 
-    /// Appends one entry.
+    /// Appends one entry, or one run of entries.
     ///
     /// # Errors
     ///
@@ -137,74 +119,96 @@ impl BatchQueue {
     /// # Errors
     ///
     /// - [`Error::QueueClosed`] after [`close`](Self::close).
-    /// - [`Error::EntryTooLarge`] where an entry alone breaks `max_batch_tokens`.
+    /// - [`Error::EntryTooLarge`] where an entry alone breaks a limit of a batch.
     /// - [`Error::QueueFull`] where they do not all fit.
-    /// - [`Error::DuplicateEntry`] where an id already waits, or comes twice.
+    /// - [`Error::DuplicateEntry`] where an `id` already waits, or comes twice.
+    /// - [`Error::InvalidArgument`] where a run has a key, or its ids exceed 64 bits.
     pub fn push_all(&mut self, entries: &[Entry], now: Duration) -> Result<(), Error> {
         self.check_entries(entries)?;
-        if entries.len() > self.room() {
+        let wanted = entries.iter().map(|entry| entry.count as usize).sum();
+        if wanted > self.room() {
             return Err(Error::QueueFull {
                 len: self.len(),
                 capacity: self.limits.capacity,
-                wanted: entries.len(),
+                wanted,
             });
         }
+        let length = self.len as u64;
+        let now = nanoseconds(now);
         for (place, entry) in entries.iter().enumerate() {
-            if !self.ids.insert(entry.id) {
+            if entry.count > 0 && !self.seat(entry, now) {
                 for undone in &entries[..place] {
-                    self.ids.remove(&undone.id);
+                    self.remove(undone.id);
                 }
                 return Err(Error::DuplicateEntry { id: entry.id });
             }
         }
-        for &entry in entries {
-            self.tokens += u64::from(entry.tokens);
-            self.waiting.push_back(Waiting {
-                entry,
-                arrival: now,
-            });
-        }
+        self.stats.pushed += wanted as u64;
+        self.stats.queue_length.record(length, 1);
         Ok(())
     }
 
     /// The next batch, or when to ask again.
     ///
-    /// A batch is ready when it is as large as the limits allow, when the oldest entry has waited
-    /// `max_wait`, or at once when the queue is closed. It is the longest run of the oldest
-    /// entries that breaks no limit. O(size of the batch).
+    /// Entries whose deadline has come are handed out first. A batch is ready when it is as large
+    /// as the limits allow, when the oldest entry of its bucket has waited `max_wait`, or at once
+    /// when the queue is full or closed. It is the longest run of its bucket's entries, least place first,
+    /// that breaks no limit.
     pub fn next_batch(&mut self, now: Duration) -> Decision {
-        let Some(oldest) = self.waiting.front() else {
+        if self.is_empty() {
             return Decision::Idle;
-        };
-        let ready_at = oldest.arrival.saturating_add(self.limits.max_wait);
-        if self.is_closed || now >= ready_at || self.has_full_batch() {
-            Decision::Batch(self.pop_batch())
-        } else {
-            Decision::WaitUntil(ready_at)
+        }
+        let now = nanoseconds(now);
+        let expired = self.expire(now);
+        if !expired.is_empty() {
+            return Decision::Expired(expired);
+        }
+        let ready = self.buckets.iter().enumerate();
+        let fronts = ready
+            .filter(|(_, bucket)| self.is_ready(bucket, now))
+            .filter_map(|(b, bucket)| Some((bucket.front(&self.slots)?, b)));
+        let first = fronts.min_by_key(|&(slot, _)| self.slots[slot].order());
+        match first {
+            Some((slot, bucket)) => Decision::Batch(self.pop_batch(bucket, slot, now)),
+            None => Decision::WaitUntil(self.next_change().unwrap_or(Duration::MAX)),
         }
     }
 
-    /// Whether a batch is ready that no later entry could join. O(1).
+    /// Whether some bucket holds a batch that no later entry of its priority could join.
     pub fn has_full_batch(&self) -> bool {
-        // More tokens than fit means that some run of the oldest fills a batch: no entry is
-        // larger than a batch.
-        self.len() >= self.limits.max_batch_size
-            || self
-                .limits
-                .max_batch_tokens
-                .is_some_and(|limit| self.tokens >= limit)
+        self.buckets
+            .iter()
+            .any(|bucket| self.limits.is_full(bucket.load()))
     }
 
-    /// Removes an entry that still waits; false where none has this id. O(entries).
-    pub fn cancel(&mut self, id: u64) -> bool {
-        if !self.ids.remove(&id) {
-            return false;
+    /// When [`next_batch`](Self::next_batch) next has something to hand out, as things stand; None
+    /// where nothing waits. Zero where that is now already.
+    pub fn next_change(&self) -> Option<Duration> {
+        if self.is_empty() {
+            return None;
         }
-        let place = self.waiting.iter().position(|w| w.entry.id == id);
-        if let Some(removed) = place.and_then(|place| self.waiting.remove(place)) {
-            self.tokens -= u64::from(removed.entry.tokens);
+        if self.is_closed || self.room() == 0 || self.has_full_batch() {
+            return Some(Duration::ZERO);
         }
-        true
+        let arrivals = self.buckets.iter().filter_map(|b| b.oldest(&self.slots));
+        let ready_at = arrivals.min().map(|at| at.saturating_add(self.max_wait));
+        let change = ready_at.into_iter().chain(self.deadlines.first()).min()?;
+        Some(duration(change))
+    }
+
+    /// Whether [`next_batch`](Self::next_batch) has something to hand out now.
+    pub fn has_news(&self, now: Duration) -> bool {
+        self.next_change().is_some_and(|change| change <= now)
+    }
+
+    /// Removes what was pushed under this id and still waits, and returns how many entries that
+    /// was: 0 where none waits, more than 1 for a run.
+    ///
+    /// Whoever rides on its row stays; the first of them takes the row over.
+    pub fn cancel(&mut self, id: u64) -> usize {
+        let cancelled = self.remove(id).map_or(0, |run| run.count as usize);
+        self.stats.cancelled += cancelled as u64;
+        cancelled
     }
 
     /// Refuses later pushes; what waits is handed out without waiting any longer.
@@ -217,19 +221,29 @@ impl BatchQueue {
         self.is_closed
     }
 
-    /// Entries that wait.
+    /// Entries that wait, riders included.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.len
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len == 0
     }
 
     /// Entries that can still be pushed.
     pub fn room(&self) -> usize {
-        self.limits.capacity - self.len()
+        self.limits.capacity - self.len
+    }
+
+    /// Entries that may wait at once.
+    pub fn capacity(&self) -> usize {
+        self.limits.capacity
+    }
+
+    /// What the queue has seen so far.
+    pub fn stats(&self) -> &QueueStats {
+        &self.stats
     }
 
     /// Refuses entries that this queue would never take, however long they waited for room.
@@ -237,158 +251,195 @@ impl BatchQueue {
         if self.is_closed {
             return Err(Error::QueueClosed);
         }
-        let Some(limit) = self.limits.max_batch_tokens else {
-            return Ok(());
+        entries
+            .iter()
+            .try_for_each(|entry| self.limits.check_entry(entry))
+    }
+
+    fn is_ready(&self, bucket: &Bucket, now: u64) -> bool {
+        let has_waited = |arrival: u64| now >= arrival.saturating_add(self.max_wait);
+        self.is_closed
+            || self.room() == 0
+            || self.limits.is_full(bucket.load())
+            || bucket.oldest(&self.slots).is_some_and(has_waited)
+    }
+
+    /// Gives an entry a place, or a ride on the row of the entry with its key; false where its id
+    /// waits already.
+    fn seat(&mut self, entry: &Entry, now: u64) -> bool {
+        let leader = entry.key.and_then(|key| self.riders.leader(key));
+        let hash_map::Entry::Vacant(vacant) = self.spots.entry(entry.id) else {
+            return false;
         };
-        match entries.iter().find(|e| u64::from(e.tokens) > limit) {
-            Some(&Entry { tokens, .. }) => Err(Error::EntryTooLarge { tokens, limit }),
-            None => Ok(()),
+        self.len += entry.count as usize;
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.add(entry.id, nanoseconds(deadline));
+        }
+        if let Some(leader) = leader {
+            vacant.insert(Spot::Riding(leader));
+            self.riders.ride(leader, entry.id);
+            self.lift(leader, entry.priority);
+            return true;
+        }
+        let bucket = self.limits.bucket_of(entry.tokens);
+        let slot = self.slots.add(Waiting {
+            id: entry.id,
+            first: entry.id,
+            count: entry.count,
+            tokens: entry.tokens,
+            pixels: entry.pixels,
+            bucket: bucket as u32,
+            arrival: now,
+            place: place(now, entry.priority, self.priority_step),
+            serial: self.next_serial,
+            priority: entry.priority,
+            is_keyed: entry.key.is_some(),
+            has_deadline: entry.deadline.is_some(),
+        });
+        self.next_serial += 1;
+        vacant.insert(Spot::Seated(slot));
+        self.buckets[bucket].insert(&mut self.slots, slot);
+        if let Some(key) = entry.key {
+            self.riders.lead(key, entry.id);
+        }
+        true
+    }
+
+    /// Moves a row into the lane of a rider of higher priority, as if it had come in that lane.
+    fn lift(&mut self, leader: u64, priority: i8) {
+        let Some(&Spot::Seated(slot)) = self.spots.get(&leader) else {
+            return;
+        };
+        let run = self.slots[slot];
+        if priority > run.priority {
+            let bucket = &mut self.buckets[run.bucket as usize];
+            bucket.remove(&mut self.slots, slot);
+            self.slots[slot].priority = priority;
+            self.slots[slot].place = place(run.arrival, priority, self.priority_step);
+            bucket.insert(&mut self.slots, slot);
         }
     }
 
-    fn pop_batch(&mut self) -> Vec<u64> {
-        let limit = self.limits.max_batch_tokens.unwrap_or(u64::MAX);
-        let mut ids = Vec::with_capacity(self.len().min(self.limits.max_batch_size));
-        let mut tokens = 0;
-        while let Some(Waiting { entry, .. }) = self.waiting.front() {
-            let with_next = tokens + u64::from(entry.tokens);
-            if ids.len() == self.limits.max_batch_size || with_next > limit {
+    /// Removes what was pushed under an id and still waits; returns it.
+    fn remove(&mut self, id: u64) -> Option<Run> {
+        let found = self.spots.remove(&id)?;
+        self.deadlines.remove(id);
+        let run = match found {
+            Spot::Riding(leader) => {
+                self.riders.leave(leader, id);
+                Run {
+                    first: id,
+                    count: 1,
+                }
+            }
+            Spot::Seated(slot) => {
+                let Waiting { first, count, .. } = self.slots[slot];
+                if !self.promote(slot) {
+                    let bucket = self.slots[slot].bucket as usize;
+                    self.buckets[bucket].remove(&mut self.slots, slot);
+                    self.slots.free(slot);
+                }
+                Run { first, count }
+            }
+        };
+        self.len -= run.count as usize;
+        Some(run)
+    }
+
+    /// Hands the row of a leader that leaves to its first rider; false where it has none.
+    fn promote(&mut self, slot: u32) -> bool {
+        let run = &mut self.slots[slot];
+        let Some((heir, others)) = (run.is_keyed)
+            .then(|| self.riders.promote(run.id))
+            .flatten()
+        else {
+            return false;
+        };
+        run.id = heir;
+        run.first = heir;
+        run.has_deadline = self.deadlines.has(heir);
+        self.spots.insert(heir, Spot::Seated(slot));
+        for &rider in others {
+            self.spots.insert(rider, Spot::Riding(heir));
+        }
+        true
+    }
+
+    /// Removes and returns the ids whose deadline has come.
+    fn expire(&mut self, now: u64) -> Vec<u64> {
+        let mut expired = Vec::new();
+        while let Some(id) = self.deadlines.pop(now) {
+            if let Some(run) = self.remove(id) {
+                expired.extend(run.first..run.first + u64::from(run.count));
+            }
+        }
+        self.stats.expired += expired.len() as u64;
+        expired
+    }
+
+    fn pop_batch(&mut self, bucket: usize, first: u32, now: u64) -> Batch {
+        let mut batch = Batch::default();
+        let mut load = Load::default();
+        let mut next = Some(first);
+        while let Some(slot) = next {
+            let run = self.slots[slot];
+            let room = self.limits.room(&load, run.tokens, run.pixels);
+            let count = u64::from(run.count).min(room) as u32;
+            if count == 0 {
                 break;
             }
-            tokens = with_next;
-            self.ids.remove(&entry.id);
-            ids.push(entry.id);
-            self.waiting.pop_front();
+            let row = load.len as u32;
+            load.add(u64::from(count), run.tokens, run.pixels);
+            let wait_us = now.saturating_sub(run.arrival) / 1000;
+            self.stats.wait_us.record(wait_us, u64::from(count));
+            batch.append(run.first, count);
+            if count < run.count {
+                self.buckets[bucket].shorten(&mut self.slots, slot, count);
+                break;
+            }
+            self.leave(&run, slot, row, &mut batch);
+            next = self.buckets[bucket].front(&self.slots);
         }
-        self.tokens -= tokens;
-        ids
+        let riders = batch.riders.len();
+        self.len -= load.len as usize + riders;
+        self.stats.batches += 1;
+        self.stats.batch_size.record(load.len, 1);
+        self.stats.taken += load.len + riders as u64;
+        self.stats.coalesced += riders as u64;
+        batch
+    }
+
+    /// Forgets a run that was taken to its end, and moves its riders into the batch.
+    fn leave(&mut self, run: &Waiting, slot: u32, row: u32, batch: &mut Batch) {
+        self.buckets[run.bucket as usize].remove(&mut self.slots, slot);
+        self.slots.free(slot);
+        self.spots.remove(&run.id);
+        if run.has_deadline {
+            self.deadlines.remove(run.id);
+        }
+        if run.is_keyed {
+            for id in self.riders.end(run.id) {
+                self.spots.remove(&id);
+                self.deadlines.remove(id);
+                batch.riders.push(Rider { row, id });
+            }
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Times are kept in nanoseconds; the last of them stands for all that are later still.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
-    const MS: Duration = Duration::from_millis(1);
-
-    fn entry(id: u64, tokens: u32) -> Entry {
-        Entry { id, tokens }
+fn duration(nanoseconds: u64) -> Duration {
+    match nanoseconds {
+        u64::MAX => Duration::MAX,
+        _ => Duration::from_nanos(nanoseconds),
     }
+}
 
-    fn queue(max_batch_size: usize, max_batch_tokens: Option<u64>) -> BatchQueue {
-        BatchQueue::new(Limits {
-            max_batch_size,
-            max_batch_tokens,
-            max_wait: 10 * MS,
-            capacity: 8,
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn zero_limits_are_refused() {
-        let limits = Limits::default();
-        for wrong in [
-            Limits {
-                max_batch_size: 0,
-                ..limits
-            },
-            Limits {
-                max_batch_tokens: Some(0),
-                ..limits
-            },
-            Limits {
-                capacity: 63,
-                ..limits
-            },
-        ] {
-            assert!(matches!(
-                BatchQueue::new(wrong),
-                Err(Error::InvalidArgument { .. })
-            ));
-        }
-    }
-
-    #[test]
-    fn batch_is_ready_when_the_oldest_has_waited() {
-        let mut queue = queue(4, None);
-        queue.push(entry(1, 1), 3 * MS).unwrap();
-        queue.push(entry(2, 1), 9 * MS).unwrap();
-
-        assert_eq!(queue.next_batch(12 * MS), Decision::WaitUntil(13 * MS));
-        assert_eq!(queue.next_batch(13 * MS), Decision::Batch(vec![1, 2]));
-        assert_eq!(queue.next_batch(13 * MS), Decision::Idle);
-    }
-
-    #[test]
-    fn batch_stops_before_the_entry_that_breaks_the_token_limit() {
-        let mut queue = queue(8, Some(10));
-        for (id, tokens) in [(1, 4), (2, 4), (3, 4)] {
-            queue.push(entry(id, tokens), Duration::ZERO).unwrap();
-        }
-
-        assert_eq!(
-            queue.next_batch(Duration::ZERO),
-            Decision::Batch(vec![1, 2])
-        );
-        assert_eq!(
-            queue.next_batch(Duration::ZERO),
-            Decision::WaitUntil(10 * MS)
-        );
-    }
-
-    #[test]
-    fn entry_larger_than_a_batch_is_refused() {
-        let mut queue = queue(8, Some(10));
-
-        let error = queue.push(entry(1, 11), Duration::ZERO).unwrap_err();
-
-        assert_eq!(
-            error.to_string(),
-            "an entry has 11 tokens, more than a batch may hold (10)"
-        );
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn push_all_is_all_or_none() {
-        let mut queue = queue(8, None);
-        queue.push(entry(1, 1), MS).unwrap();
-        let nine: Vec<Entry> = (2..10).map(|id| entry(id, 1)).collect();
-
-        let full = queue.push_all(&nine, MS).unwrap_err();
-        let twice = queue.push_all(&[entry(5, 1), entry(1, 1)], MS).unwrap_err();
-
-        assert_eq!(
-            full.to_string(),
-            "the queue holds 1 of at most 8 entries, no room for 8 more"
-        );
-        assert_eq!(twice, Error::DuplicateEntry { id: 1 });
-        assert_eq!(queue.len(), 1);
-        queue.push(entry(5, 1), MS).unwrap();
-    }
-
-    #[test]
-    fn closed_queue_drains_at_once_and_refuses() {
-        let mut queue = queue(8, None);
-        queue.push(entry(1, 1), MS).unwrap();
-
-        queue.close();
-
-        assert_eq!(queue.push(entry(2, 1), MS), Err(Error::QueueClosed));
-        assert_eq!(queue.next_batch(MS), Decision::Batch(vec![1]));
-        assert_eq!(queue.next_batch(MS), Decision::Idle);
-    }
-
-    #[test]
-    fn endless_wait_does_not_overflow() {
-        let limits = Limits {
-            max_wait: Duration::MAX,
-            ..Limits::default()
-        };
-        let mut queue = BatchQueue::new(limits).unwrap();
-        queue.push(entry(1, 1), MS).unwrap();
-
-        assert_eq!(queue.next_batch(MS), Decision::WaitUntil(Duration::MAX));
-    }
+fn place(arrival: u64, priority: i8, step: i64) -> i64 {
+    let arrival = i64::try_from(arrival).unwrap_or(i64::MAX);
+    arrival.saturating_sub(step.saturating_mul(i64::from(priority)))
 }

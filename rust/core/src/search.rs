@@ -51,7 +51,7 @@ use tickets::Tickets;
 /// The most simulations that can be in flight at once.
 pub const MAX_IN_FLIGHT: u32 = 65_535;
 /// The greatest magnitude of a value; the difference of two is still finite.
-pub const MAX_VALUE: f32 = 1e38;
+pub const MAX_VALUE: f32 = crate::tree::MAX_VALUE;
 
 /// What an edge's value is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -317,12 +317,13 @@ impl TreeSearch {
     }
 
     fn rule(&self) -> Rule {
-        Rule {
-            policy: self.config.policy,
-            scale: self.scale(),
-            virtual_loss: self.config.virtual_loss,
-            skips_solved: self.config.solve,
-        }
+        let Config {
+            policy,
+            virtual_loss,
+            solve,
+            ..
+        } = self.config;
+        Rule::new(policy, self.scale(), virtual_loss, solve)
     }
 
     fn scale(&self) -> Scale {
@@ -379,8 +380,8 @@ impl Config {
         );
         match (self.channels.count(), needs_told) {
             (0, false) => Rows::none(),
-            (0, true) => Rows::new(1, Some(&[1.0])),
-            (count, _) => Rows::new(count, self.channels.weights()),
+            (0, true) => Rows::new(1, false, Some(&[1.0])),
+            (count, _) => Rows::new(count, self.channels.is_gated(), self.channels.weights()),
         }
     }
 }

@@ -137,6 +137,24 @@ pub(crate) struct Rule {
     pub(crate) virtual_loss: u32,
     /// Whether edges that are known to their end are left alone.
     pub(crate) skips_solved: bool,
+    /// `c` of PUCT, where nothing else is to be minded: then a few edges fit vector registers.
+    plain_puct: Option<f32>,
+}
+
+impl Rule {
+    pub(crate) fn new(policy: Policy, scale: Scale, virtual_loss: u32, skips_solved: bool) -> Self {
+        let plain_puct = match policy {
+            Policy::Puct { c } if virtual_loss == 0 && !skips_solved => Some(c),
+            _ => None,
+        };
+        Self {
+            policy,
+            scale,
+            virtual_loss,
+            skips_solved,
+            plain_puct,
+        }
+    }
 }
 
 /// Whether every way on behind an edge is known to its end.
@@ -177,31 +195,24 @@ impl Selector {
         &mut self,
         tree: &Tree,
         block: Block,
-        rule: Rule,
+        rule: &Rule,
         times: u32,
     ) -> &[(u32, u32)] {
         self.shares.clear();
-        let is_plain = rule.virtual_loss == 0 && !rule.skips_solved;
-        if let Policy::Puct { c } = rule.policy
-            && is_plain
-        {
-            let (scale, shares) = (rule.scale, &mut self.shares);
-            match tree.count(block) {
-                0..=4 => lanes::split::<1>(tree, block, (c, scale), times, shares),
-                5..=8 => lanes::split::<2>(tree, block, (c, scale), times, shares),
-                9..=16 => lanes::split::<4>(tree, block, (c, scale), times, shares),
-                17..=32 => lanes::split::<8>(tree, block, (c, scale), times, shares),
-                _ => self.split_wide(tree, block, rule, times),
-            }
-        } else {
-            self.split_wide(tree, block, rule, times);
+        let (scale, shares) = (rule.scale, &mut self.shares);
+        match (rule.plain_puct, tree.count(block)) {
+            (Some(c), 0..=4) => lanes::split::<1>(tree, block, (c, scale), times, shares),
+            (Some(c), 5..=8) => lanes::split::<2>(tree, block, (c, scale), times, shares),
+            (Some(c), 9..=16) => lanes::split::<4>(tree, block, (c, scale), times, shares),
+            (Some(c), 17..=32) => lanes::split::<8>(tree, block, (c, scale), times, shares),
+            _ => self.split_wide(tree, block, rule, times),
         }
         &self.shares
     }
 
     /// Any number of edges, any rule.
     #[inline(never)]
-    fn split_wide(&mut self, tree: &Tree, block: Block, rule: Rule, times: u32) {
+    fn split_wide(&mut self, tree: &Tree, block: Block, rule: &Rule, times: u32) {
         self.read(tree, block, rule);
         match rule.policy {
             Policy::Puct { c } => self.take(rule, times, |rivals, n| best_by_puct(rivals, c, n)),
@@ -226,7 +237,7 @@ impl Selector {
     }
 
     /// Reads the edges that may be taken: all of them where every one is known to its end.
-    fn read(&mut self, tree: &Tree, block: Block, rule: Rule) {
+    fn read(&mut self, tree: &Tree, block: Block, rule: &Rule) {
         self.rivals.clear();
         for (index, edge) in tree.edges(block).enumerate() {
             if rule.skips_solved && is_solved(tree, &edge) {
@@ -247,21 +258,17 @@ impl Selector {
             self.rivals.push(rival);
         }
         if self.rivals.is_empty() {
-            let skips_solved = false;
-            self.read(
-                tree,
-                block,
-                Rule {
-                    skips_solved,
-                    ..rule
-                },
-            );
+            let all = Rule {
+                skips_solved: false,
+                ..*rule
+            };
+            self.read(tree, block, &all);
         }
     }
 
     /// Gives out `times` visits; `best` names the place of the next one's edge for a node that was
     /// visited `n` times, one more than its edges.
-    fn take(&mut self, rule: Rule, times: u32, best: impl Fn(&[Rival], u32) -> usize) {
+    fn take(&mut self, rule: &Rule, times: u32, best: impl Fn(&[Rival], u32) -> usize) {
         let step = rule.virtual_loss.max(1);
         let mut total = 1 + self.rivals.iter().map(|rival| rival.seen).sum::<u32>();
         for _ in 0..times {

@@ -22,7 +22,7 @@ mod compact;
 pub(crate) mod prior;
 mod rows;
 
-pub(crate) use ascent::{Ascent, Change, power_mean};
+pub(crate) use ascent::{Ascent, Change, bounded, power_mean};
 pub(crate) use rows::{Rows, scalar_of};
 
 /// Words of a block's header.
@@ -37,6 +37,8 @@ const STRIDE: usize = 8;
 pub(crate) const PADDING: usize = 32;
 /// The most edges a node can have.
 pub(crate) const MAX_EDGES: usize = 65_535;
+/// The greatest magnitude of a value; the difference of two is still finite.
+pub(crate) const MAX_VALUE: f32 = 1e38;
 /// The lower half of a packed word: visits in flight.
 pub(crate) const IN_FLIGHT: u32 = 0xffff;
 
@@ -241,10 +243,10 @@ impl Tree {
         self.words.len() - PADDING + words <= PAYLOAD as usize
     }
 
-    /// Whether a node with `count` edges fits into the tree's bytes.
+    /// Whether a node with `count` edges fits into the tree's bytes and addresses.
     pub(crate) fn may_grow(&self, count: usize) -> bool {
         let words = Self::length(count) + 1 + count * self.rows.width();
-        self.nbytes() + 4 * words <= self.limit
+        self.has_room(Self::length(count)) && self.nbytes() + 4 * words <= self.limit
     }
 
     /// Adds a node and returns its block; the caller has checked the room and links it. Without a

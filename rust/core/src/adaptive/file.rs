@@ -46,7 +46,7 @@ impl AdaptiveSearch {
         for node in &self.arena.nodes {
             write_node(&mut bytes, node);
         }
-        let checksum = crc32(&bytes);
+        let checksum = crc32fast::hash(&bytes);
         bytes.extend(checksum.to_le_bytes());
         bytes
     }
@@ -337,7 +337,7 @@ impl<'a> Reader<'a> {
             return Err(corrupt("version 1", format!("version {version}")));
         }
         let (body, end) = bytes.split_at(bytes.len() - CHECKSUM);
-        let (stored, computed) = (Reader { bytes: end }.u32(), crc32(body));
+        let (stored, computed) = (Reader { bytes: end }.u32(), crc32fast::hash(body));
         if stored != computed {
             let found = format!("{stored:08x} for {computed:08x}");
             return Err(corrupt("the right checksum", found));
@@ -376,38 +376,5 @@ impl<'a> Reader<'a> {
 
     fn f64(&mut self) -> f64 {
         f64::from_le_bytes(self.take())
-    }
-}
-
-/// CRC-32 of IEEE 802.3: polynomial 0x04C11DB7, reflected, begun and ended with all bits flipped.
-fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = crc32_table();
-    let step = |crc: u32, &byte: &u8| TABLE[(crc as u8 ^ byte) as usize] ^ (crc >> 8);
-    !bytes.iter().fold(!0, step)
-}
-
-const fn crc32_table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let mut crc = index as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = (crc >> 1) ^ (0xEDB8_8320 * (crc & 1));
-            bit += 1;
-        }
-        table[index] = crc;
-        index += 1;
-    }
-    table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::crc32;
-
-    #[test]
-    fn crc32_has_its_check_value() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
     }
 }

@@ -71,6 +71,7 @@ impl TreeSearch {
             *block = kept.unwrap_or(*block);
             kept.is_some()
         });
+        self.held.follow(&moved.kept);
         self.is_full = false;
         self.count_askable();
         self.list_anew();

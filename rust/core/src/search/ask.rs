@@ -87,7 +87,11 @@ impl TreeSearch {
             return Ok(self.finish_ask());
         }
         let resumed = self.resume(num_simulations);
-        let started = (num_simulations - resumed).min(self.planned_room());
+        let started = if self.is_solved() {
+            0
+        } else {
+            (num_simulations - resumed).min(self.planned_room())
+        };
         self.in_flight += started;
         if let Policy::Gumbel(_) = self.config.policy {
             self.start_planned(started);
@@ -187,9 +191,7 @@ impl TreeSearch {
         if num_simulations == 0 {
             return Err(invalid("num_simulations", "at least 1", 0));
         }
-        let is_over =
-            self.is_solved() || self.config.policy.is_best_first() && self.is_list_empty();
-        if self.in_flight == 0 && is_over {
+        if self.in_flight == 0 && self.is_finished() {
             return Err(Error::Exhausted {
                 num_simulations: self.completed,
             });
@@ -238,7 +240,7 @@ impl TreeSearch {
             for visit in frontier.drain(..) {
                 let block = visit.block;
                 let count = descent.tree.count(block);
-                for &(edge, times) in selector.split(descent.tree, block, rule, visit.times) {
+                for &(edge, times) in selector.split(descent.tree, block, &rule, visit.times) {
                     descent.enter(visit, count, edge, times);
                 }
             }
@@ -315,18 +317,15 @@ pub(super) struct Descent<'a> {
 
 impl Descent<'_> {
     /// Takes `times` of the visits of a node with `count` edges to one of them.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the innermost loop of a descent; measured
     pub(super) fn enter(&mut self, node: Visit, count: usize, edge: u32, times: u32) {
         let place = (node.block, edge, u32::from(node.depth));
         match self.tree.enter(node.block, count, edge as usize, times) {
             Child::Node(below) => self.next.push(Visit::of(below, place.2 + 1, times)),
             Child::Fresh => self.open(place, times, Kind::Evaluate),
             Child::Leaf(LeafState::Open) => self.open(place, times, Kind::Expand),
-            Child::Pending(slot) => {
-                let joining = times.min(self.most - self.tickets.get(slot).visits().min(self.most));
-                self.tickets.join(slot, joining);
-                self.refuse(place, times - joining);
-            }
+            Child::Pending(slot) => self.join(slot, place, times),
             Child::Leaf(LeafState::Terminal | LeafState::Limited) | Child::Merged(_) => {
                 self.revisits.push(Visit {
                     edge: edge as u16,
@@ -337,21 +336,27 @@ impl Descent<'_> {
         }
     }
 
-    #[inline]
-    fn refuse(&mut self, place: (Block, u32, u32), times: u32) {
-        if times > 0 {
-            self.refused.push((place, times));
-        }
-    }
-
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
     fn open(&mut self, place: (Block, u32, u32), times: u32, kind: Kind) {
         let waiting = times.min(self.most);
-        self.refuse(place, times - waiting);
+        if waiting < times {
+            self.refused.push((place, times - waiting));
+        }
         let slot = self.tickets.open(place, kind, waiting);
         let (block, edge, _) = place;
         self.tree.set_child(block, edge, Child::Pending(slot));
         self.opened.push(slot);
+    }
+
+    /// Has simulations wait for a leaf that is open already.
+    fn join(&mut self, slot: u32, place: (Block, u32, u32), times: u32) {
+        let room = self.most.saturating_sub(self.tickets.get(slot).visits());
+        let joining = times.min(room);
+        self.tickets.join(slot, joining);
+        if joining < times {
+            self.refused.push((place, times - joining));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::check::{VALUE_RANGE, is_value};
 use super::{Backup, TreeSearch, invalid, scalar_of};
 use crate::Error;
-use crate::tree::{Block, Child, Tree, power_mean};
+use crate::tree::{Block, Child, Tree, bounded, power_mean};
 
 /// The most numbers that a leaf can be told.
 pub const MAX_CHANNELS: usize = 8;
@@ -107,11 +107,14 @@ impl Channels {
 
     /// What is wrong with rows of numbers, as (name, expected, found).
     pub(super) fn flaw(
-        self,
+        &self,
         name: &'static str,
         numbers: &[f32],
         (weights_name, weights): (&'static str, Option<&[f32]>),
     ) -> Option<(&'static str, &'static str, f32)> {
+        if numbers.is_empty() {
+            return None;
+        }
         let wrong = |column: &[f32]| column.iter().copied().find(|&number| !is_value(number));
         if let Some(number) = wrong(numbers) {
             return Some((name, VALUE_RANGE, number));
@@ -145,8 +148,8 @@ impl TreeSearch {
     /// # Errors
     ///
     /// `InvalidArgument`: the search has no channels, the weights are not one finite number for each,
-    /// none are given where no gate gave any, or some weighed sum is not at most 1e38 in magnitude.
-    /// Nothing is changed then.
+    /// none are given where no gate gave any, or some weighed sum could not have been told: it is
+    /// above 1e38 in magnitude, or below 0 with the power mean. Nothing is changed then.
     pub fn reweight(&mut self, weights: Option<&[f32]>) -> Result<(), Error> {
         let channels = self.config.channels;
         if channels.count == 0 {
@@ -168,19 +171,35 @@ impl TreeSearch {
                 ));
             }
         }
-        let before = channels.weights();
         self.tree.rows.weigh(weights);
-        let rows = self.tree.rows.len() / self.tree.rows.width();
-        let mut sums = (0..rows).map(|row| self.tree.rows.scalar(row));
-        if let Some(sum) = sums.find(|sum| !(sum.is_nan() || is_value(*sum))) {
-            self.tree.rows.weigh(before);
-            let expected = "such that every weighed sum is at most 1e38 in magnitude";
+        if let Some(sum) = self.sum_out_of_range() {
+            self.tree.rows.weigh(channels.weights());
+            let expected = "such that every weighed sum could have been told";
             return Err(invalid("weights", expected, sum));
         }
         self.config.channels = channels.weighed_by(weights);
         self.value_anew();
         self.list_anew();
         Ok(())
+    }
+
+    /// A sum of what an edge was told, by the rows' weights, that could not have been told.
+    fn sum_out_of_range(&self) -> Option<f32> {
+        let is_mean_of_powers = matches!(self.config.backup, Backup::PowerMean { .. });
+        let edges = self.tree.blocks().flat_map(|block| {
+            let first = Tree::row(block, self.tree.node(block), 0);
+            self.tree
+                .edges(block)
+                .enumerate()
+                .map(move |(index, edge)| {
+                    let must_be_positive = is_mean_of_powers && edge.done() > 0;
+                    (first + index, must_be_positive)
+                })
+        });
+        let mut sums = edges.map(|(row, is_bounded)| (self.tree.rows.scalar(row), is_bounded));
+        let is_fine = |sum: f32, is_bounded: bool| is_value(sum) && (sum >= 0.0 || !is_bounded);
+        let wrong = sums.find(|&(sum, is_bounded)| !sum.is_nan() && !is_fine(sum, is_bounded));
+        wrong.map(|(sum, _)| sum)
     }
 
     /// The weights in force for all leaves; the gate's own where absent.
@@ -264,7 +283,7 @@ impl TreeSearch {
             Backup::Max => visited.fold(told, |most, (_, value)| most.max(value)),
             Backup::PowerMean { exponent } => power_mean(told, done, visited, exponent.into()),
             Backup::Discounted { discount } => {
-                (f64::from(told) + f64::from(discount) * sum / f64::from(done)) as f32
+                bounded(f64::from(told) + f64::from(discount) * sum / f64::from(done))
             }
         }
     }

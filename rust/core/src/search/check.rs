@@ -9,6 +9,8 @@ use crate::Error;
 
 pub(super) const VALUE_RANGE: &str = "finite and at most 1e38 in magnitude";
 const MAX_VIRTUAL_LOSS: u32 = 1000;
+/// With it `c * sqrt(N)` is still a finite `f32`, so that no score is infinity less infinity.
+const MAX_C: f32 = 1e30;
 
 #[inline]
 pub(super) fn is_value(value: f32) -> bool {
@@ -106,7 +108,10 @@ impl Policy {
             ensure(is_fine, name, "from 0 to 1e38", c)
         };
         match self {
-            Self::Puct { c } | Self::Uct { c } => weight("c_puct", c),
+            Self::Puct { c } | Self::Uct { c } => {
+                let is_fine = (0.0..=MAX_C).contains(&c);
+                ensure(is_fine, "c_puct", "from 0 to 1e30", c)
+            }
             Self::Gumbel(Gumbel {
                 c_visit,
                 c_scale,
@@ -136,14 +141,14 @@ impl Candidates<'_> {
             (self.first_values, self.first_weights),
             self.count,
         )?;
-        match self.flaw(channels) {
+        match self.flaw(&channels) {
             Some((name, expected, found)) => Err(invalid(name, expected, found)),
             None => Ok(()),
         }
     }
 
     /// What is wrong with the numbers, as (name, expected, found).
-    pub(super) fn flaw(&self, channels: Channels) -> Option<(&'static str, &'static str, f32)> {
+    pub(super) fn flaw(&self, channels: &Channels) -> Option<(&'static str, &'static str, f32)> {
         let priors = self.priors.unwrap_or_default();
         if let Some(&prior) = priors.iter().find(|p| !(p.is_finite() && **p >= 0.0)) {
             return Some(("priors", "finite and at least 0", prior));

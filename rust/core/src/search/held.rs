@@ -78,16 +78,27 @@ impl Held {
         self.calls.push(OwnedTold::of(told));
     }
 
+    /// Gives settled leaves the new ids of their nodes: the places of the old ones in `kept`.
+    pub(super) fn follow(&mut self, kept: &[u32]) {
+        self.settled.retain_mut(|(_, node)| {
+            let place = kept.iter().position(|old| old == node);
+            *node = place.unwrap_or_default() as u32;
+            place.is_some()
+        });
+    }
+
     pub(super) fn nbytes(&self) -> usize {
         self.calls.iter().map(OwnedTold::nbytes).sum()
     }
 
-    /// All rows whose leaf is still part of the tree, in the order in which they were asked for.
-    pub(super) fn rows(&self, tickets: &Tickets, channels: Channels) -> Vec<(u64, Row<'_>)> {
-        let mut rows = Vec::new();
-        for call in &self.calls {
-            rows.extend(call.view().rows(channels));
-        }
+    /// The rows of `views` whose leaf is still part of the tree, in the order in which they were asked
+    /// for.
+    pub(super) fn rows<'a>(
+        views: &'a [Told<'a>],
+        tickets: &Tickets,
+        channels: Channels,
+    ) -> Vec<(u64, Row<'a>)> {
+        let mut rows: Vec<_> = views.iter().flat_map(|told| told.rows(channels)).collect();
         rows.retain(|&(id, _)| tickets.is_held(id));
         rows.sort_by_key(|&(id, _)| tickets.order(id));
         rows

@@ -205,10 +205,10 @@ impl TreeSearch {
     }
 
     /// Whether `num_simulations` more could not change the best action: its lead in visits is greater,
-    /// or nothing is left to ask for. Visits in flight count as visits of the runner-up. A plan of
+    /// or no further one can be made. Visits in flight count as visits of the runner-up. A plan of
     /// Gumbel is decided once only one candidate is considered or its simulations are spent.
     pub fn is_decided(&self, num_simulations: u64) -> bool {
-        if self.in_flight == 0 && (num_simulations == 0 || self.is_exhausted()) {
+        if self.in_flight == 0 && (num_simulations == 0 || self.is_finished()) {
             return true;
         }
         match self.config.policy {
@@ -220,7 +220,8 @@ impl TreeSearch {
                     == 1
             }
             Policy::Puct { .. } | Policy::Uct { .. } => {
-                !self.config.solve && self.lead() > num_simulations + u64::from(self.in_flight)
+                !self.config.solve
+                    && self.lead() > num_simulations.saturating_add(self.in_flight.into())
             }
         }
     }

@@ -73,8 +73,6 @@ pub(super) struct OpenList {
     heap: BinaryHeap<Entry>,
     /// Visited edges of each level, for beam search.
     visited: Vec<u32>,
-    /// The level that is being visited.
-    level: u32,
 }
 
 impl OpenList {
@@ -95,9 +93,14 @@ impl OpenList {
     }
 }
 
-/// Whether an entry still holds, in a beam of this width: its edge waits for what it waited for.
+/// Whether an entry still holds, in a beam of this width: its edge may be visited or expanded, and
+/// has the value that it is ranked by.
 fn holds(tree: &Tree, list: &OpenList, open: &Open, width: u32) -> bool {
-    match tree.edge(open.block, open.edge).child {
+    let edge = tree.edge(open.block, open.edge);
+    if (edge.value + 0.0).to_bits() != open.value.to_bits() {
+        return false;
+    }
+    match edge.child {
         Child::Fresh => list.visited(open.depth) < width,
         Child::Leaf(LeafState::Open) => true,
         _ => false,
@@ -106,6 +109,7 @@ fn holds(tree: &Tree, list: &OpenList, open: &Open, width: u32) -> bool {
 
 impl TreeSearch {
     /// Lists the edges of a new node `depth` edges below the root.
+    #[inline]
     pub(super) fn list_edges(&mut self, block: Block, depth: u32) {
         if !self.config.policy.is_best_first() {
             return;
@@ -116,10 +120,14 @@ impl TreeSearch {
     }
 
     /// Lists one edge, if it may be visited or expanded.
-    pub(super) fn list_edge(&mut self, (block, index, depth): (Block, u32, u32)) {
-        if !self.config.policy.is_best_first() {
-            return;
+    #[inline]
+    pub(super) fn list_edge(&mut self, place: (Block, u32, u32)) {
+        if self.config.policy.is_best_first() {
+            self.push_edge(place);
         }
+    }
+
+    fn push_edge(&mut self, (block, index, depth): (Block, u32, u32)) {
         let edge = self.tree.edge(block, index);
         if matches!(edge.child, Child::Fresh | Child::Leaf(LeafState::Open)) {
             let open = Open {
@@ -149,7 +157,6 @@ impl TreeSearch {
             for edge in 0..self.tree.count(block) as u32 {
                 if self.tree.edge(block, edge).visits > 0 {
                     self.open_list.count_visit(depth);
-                    self.open_list.level = self.open_list.level.max(depth);
                 }
             }
             self.list_edges(block, depth);
@@ -165,18 +172,19 @@ impl TreeSearch {
         }
     }
 
-    /// Opens the best `most` edges. Beam search goes on to the next level only when nothing is in
-    /// flight, as the edges of that level are not all known before.
+    /// Opens the best `most` edges. Beam search goes on to a level only when nothing is in flight
+    /// above it, as the edges of that level are not all known before.
     pub(super) fn open_best(&mut self, most: u32) {
         let width = self.beam_width();
+        let is_beam = matches!(self.config.policy, Policy::Beam { .. });
+        let mut least = self.tickets.least_depth().unwrap_or(u32::MAX);
         for _ in 0..most {
             let Some(open) = self.peek(width) else { break };
-            let is_deeper = open.depth > self.open_list.level;
-            if width < u32::MAX && is_deeper && self.in_flight > 0 {
+            if is_beam && open.depth > least {
                 break;
             }
+            least = least.min(open.depth);
             self.open_list.heap.pop();
-            self.open_list.level = open.depth;
             self.send((open.block, open.edge, open.depth));
         }
     }

@@ -58,10 +58,17 @@ impl TreeSearch {
     /// PUCT, UCT and Gumbel still complete simulations then, on what is known, unless the root is
     /// solved.
     pub fn is_exhausted(&self) -> bool {
-        if self.config.policy.is_best_first() {
-            return self.in_flight == 0 && self.is_list_empty();
-        }
         let is_settled = self.tickets.num_open() == 0 && self.parked.is_empty();
-        self.is_solved() || (self.askable == 0 && is_settled && self.held.calls.is_empty())
+        let is_known = self.askable == 0 && is_settled && self.held.calls.is_empty();
+        self.is_finished() || (is_known && !self.config.policy.is_best_first())
+    }
+
+    /// Whether no further simulation can be made: the root is solved, or best-first search is through.
+    pub(super) fn is_finished(&self) -> bool {
+        if self.config.policy.is_best_first() {
+            self.in_flight == 0 && self.is_list_empty()
+        } else {
+            self.is_solved()
+        }
     }
 }

@@ -136,7 +136,13 @@ impl TreeSearch {
         });
         ranked.truncate(keep as usize);
         let share = plan.num_simulations / plan.phases.saturating_mul(ranked.len() as u32).max(1);
-        plan.quota = plan.quota.saturating_add(share.max(1));
+        let since = ranked.iter().map(|&index| {
+            let edge = self.tree.edge(Block::ROOT, index);
+            plan.since(index, &edge)
+        });
+        // More than the last phase's quota where the caller sent simulations of its own.
+        let least = since.min().unwrap_or(0).max(plan.quota);
+        plan.quota = least.saturating_add(share.max(1));
         plan.considered = ranked;
         self.schedule = plan;
     }

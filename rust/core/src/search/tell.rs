@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::held::OwnedTold;
 use super::tickets::{Kind, Ticket};
 use super::told::{Row, Told, ValueRange};
-use super::{Backup, Held, Parked, TreeSearch, is_value};
+use super::{Backup, Held, Parked, Policy, TreeSearch};
 use crate::Error;
 use crate::tree::{Block, Change, Child, LeafState, Tree};
 
@@ -54,12 +55,13 @@ impl TreeSearch {
         nodes
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // one call, in the innermost loop of a tell; measured
     fn apply_row(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
         if ticket.is_discarded() {
             return None;
         }
-        if let Some(&with) = self.keys.get(&row.key) {
+        if let Some(with) = self.node_with(row.key()) {
             self.merge(ticket, (with, change));
             return None;
         }
@@ -79,12 +81,12 @@ impl TreeSearch {
             }
             let (block, edge, _) = ticket.place();
             let to = Tree::row(block, self.tree.node(block), edge);
-            let with = self.keys.get(&row.key);
-            if let Some((above, edge)) = with.and_then(|&with| self.tree.parent(with)) {
+            let with = self.node_with(row.key());
+            if let Some((above, edge)) = with.and_then(|with| self.tree.parent(with)) {
                 let from = Tree::row(above, self.tree.node(above), edge);
                 self.tree.rows.copy_within(from, to);
             } else {
-                self.tree.rows.set(to, row.numbers, row.weights);
+                self.tree.rows.set(to, row.numbers(), row.weights());
             }
         }
     }
@@ -114,13 +116,29 @@ impl TreeSearch {
             calls: std::mem::take(&mut self.held.calls),
             ..Held::default()
         };
-        let rows = held.rows(&self.tickets, self.config.channels);
+        let views: Vec<Told<'_>> = held.calls.iter().map(OwnedTold::view).collect();
+        let rows = Held::rows(&views, &self.tickets, self.config.channels);
+        let (rows, unreadable): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|(id, row)| self.is_readable(*id, row));
+        self.reopen(unreadable.iter().map(|&(id, _)| id));
         let ids: Vec<u64> = rows.iter().map(|&(id, _)| id).collect();
         if self.tree.rows.width() > 0 {
             self.note(rows.iter().copied());
         }
         let nodes = self.apply(rows.into_iter());
+        if !unreadable.is_empty() {
+            self.list_anew();
+        }
         ids.into_iter().zip(nodes).collect()
+    }
+
+    /// Whether a row that was held back can still be applied. The state that its leaf was to be merged
+    /// with may have been freed meanwhile, or other weights hold; such a leaf is failed.
+    fn is_readable(&self, id: u64, row: &Row<'_>) -> bool {
+        let kind = self.tickets.get(id as u32).kind;
+        let checked = row.check(kind, &self.config.channels, self.value_range(row.key()));
+        checked.is_ok()
     }
 
     /// Settles where the last open leaf of a round was not told, but failed or freed.
@@ -139,19 +157,16 @@ impl TreeSearch {
     fn check_told(&mut self, told: &Told<'_>) -> Result<(), Error> {
         let channels = self.config.channels;
         told.check_lengths(channels)?;
-        let range = match self.config.backup {
-            Backup::PowerMean { .. } => ValueRange::AtLeastZero,
-            _ => ValueRange::Any,
-        };
         self.tickets.begin();
-        let mut words = 0;
+        let (mut words, without_key) = (0, self.value_range(0));
         for (id, row) in told.rows(channels) {
             let ticket = self.tickets.check(id, row.index)?;
-            let with = self.keys.get(&row.key);
-            let is_merged = with.is_some_and(|&with| with != Block::ROOT);
-            let range = if is_merged { ValueRange::Unread } else { range };
-            row.check(ticket.kind, channels, range)?;
-            words += row.candidates.map_or(0, |given| Tree::length(given.count));
+            let range = match row.key() {
+                0 => without_key,
+                key => self.value_range(key),
+            };
+            row.check(ticket.kind, &channels, range)?;
+            words += row.words();
         }
         if self.tree.has_room(words) {
             Ok(())
@@ -160,16 +175,30 @@ impl TreeSearch {
         }
     }
 
+    /// The node that a state is known by.
+    #[inline]
+    fn node_with(&self, key: u64) -> Option<Block> {
+        if key == 0 {
+            return None;
+        }
+        self.keys.get(&key).copied()
+    }
+
+    /// What the value of a row with this key may be.
+    #[inline]
+    fn value_range(&self, key: u64) -> ValueRange {
+        let with = self.node_with(key);
+        match self.config.backup {
+            _ if with.is_some_and(|with| with != Block::ROOT) => ValueRange::Unread,
+            Backup::PowerMean { .. } => ValueRange::AtLeastZero,
+            _ => ValueRange::Any,
+        }
+    }
+
+    #[inline]
     fn evaluate(&mut self, ticket: &Ticket, row: &Row<'_>, change: Change) -> Option<u32> {
         let (block, edge, depth) = ticket.place();
         let value = row.scalar(&self.config.channels);
-        if !is_value(value) {
-            // It was to be merged with a state that has been freed meanwhile.
-            self.tree.set_child(block, edge, Child::Fresh);
-            self.askable += 1;
-            self.refuse(ticket);
-            return None;
-        }
         self.widen(&[value]);
         self.complete(ticket, value, change);
         if row.ends_here() {
@@ -177,7 +206,7 @@ impl TreeSearch {
             return None;
         }
         let is_limited = depth + 1 >= self.config.max_depth;
-        match row.candidates {
+        match row.candidates() {
             Some(candidates) if !is_limited && self.may_keep(candidates.count) => {
                 let below = self.expand((block, edge, depth), candidates);
                 return Some(self.tree.node(below));
@@ -204,7 +233,7 @@ impl TreeSearch {
             self.complete_expanded(ticket, value, change);
             return None;
         }
-        let candidates = row.candidates.filter(|given| self.may_keep(given.count));
+        let candidates = row.candidates().filter(|given| self.may_keep(given.count));
         let Some(candidates) = candidates else {
             self.tree
                 .set_child(block, edge, Child::Leaf(LeafState::Limited));
@@ -283,7 +312,19 @@ impl TreeSearch {
         for (row, &id) in ids.iter().enumerate() {
             self.tickets.check(id, row)?;
         }
-        for &id in ids {
+        self.reopen(ids.iter().copied());
+        self.take_back_refused();
+        if let Policy::Beam { .. } = self.config.policy {
+            self.list_anew(); // a level that was full has room again
+        }
+        self.settle_earlier();
+        Ok(())
+    }
+
+    /// Makes leaves as if they had never been asked for, but for their simulations: these are taken
+    /// back with the refused ones.
+    fn reopen(&mut self, ids: impl Iterator<Item = u64>) {
+        for id in ids {
             let ticket = self.tickets.close(id);
             if ticket.is_discarded() {
                 continue;
@@ -301,9 +342,6 @@ impl TreeSearch {
             }
             self.list_edge((block, edge, depth));
         }
-        self.take_back_refused();
-        self.settle_earlier();
-        Ok(())
     }
 
     pub(super) fn full(&self) -> Error {

@@ -74,8 +74,12 @@ impl Ticket {
                 other => return Err(corrupt("a leaf's state from 0 to 3", other.to_string())),
             },
         };
-        let is_waited_for = ticket.state == State::Free || ticket.visits > 0;
-        if ticket.generation > MAX_GENERATION || !is_waited_for {
+        let is_fine = if ticket.state == State::Free {
+            ticket.generation <= MAX_GENERATION
+        } else {
+            ticket.generation < MAX_GENERATION && ticket.visits > 0
+        };
+        if !is_fine {
             return Err(corrupt("leaves that are waited for", "others"));
         }
         Ok(ticket)
@@ -199,19 +203,28 @@ impl Tickets {
         self.num_open
     }
 
-    /// Holds the ticket of a checked id back: it is told, and stays.
+    /// Holds the ticket of a checked id back: it is told, and stays. A discarded one is closed.
     pub(crate) fn hold(&mut self, id: u64) {
         let ticket = &mut self.slots[id as u32 as usize];
         if ticket.state == State::Open {
             ticket.state = State::Held;
             self.num_open -= 1;
+        } else {
+            self.close(id);
         }
     }
 
-    /// Whether the leaf of an id is held back.
+    /// Whether the leaf of an id, of any number, is held back.
     pub(crate) fn is_held(&self, id: u64) -> bool {
-        let ticket = &self.slots[id as u32 as usize];
-        id >> 32 == u64::from(ticket.generation) && ticket.state == State::Held
+        self.slots.get(id as u32 as usize).is_some_and(|ticket| {
+            id >> 32 == u64::from(ticket.generation) && ticket.state == State::Held
+        })
+    }
+
+    /// The least depth of a block that waits for one of its leaves.
+    pub(crate) fn least_depth(&self) -> Option<u32> {
+        let waiting = self.slots().filter_map(|slot| self.open_at(slot));
+        waiting.map(|ticket| ticket.depth.into()).min()
     }
 
     /// The place of a checked id among all that were ever opened.

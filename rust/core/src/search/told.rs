@@ -6,6 +6,7 @@ use super::{
     Candidates, Channels, MAX_EDGES, VALUE_RANGE, check_length, invalid, is_value, scalar_of,
 };
 use crate::Error;
+use crate::tree::Tree;
 
 /// What is told of n leaves, in columns.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,19 +40,20 @@ pub struct CandidateColumns<'a> {
     pub keys: Option<&'a [u64]>,
 }
 
-/// One row of what is told.
+/// One row of what is told; reads its columns when asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
+    told: &'a Told<'a>,
     pub(super) index: usize,
-    /// `[channels]`, at least one.
-    pub(super) numbers: &'a [f32],
-    pub(super) weights: Option<&'a [f32]>,
-    is_terminal: bool,
-    pub(super) key: u64,
-    pub(super) candidates: Option<Candidates<'a>>,
+    /// Where its candidates start in their columns.
+    start: usize,
+    /// How many candidates; -1 where they are not known.
+    count: i32,
+    /// Numbers for a value.
+    width: usize,
 }
 
-impl<'a> Told<'a> {
+impl Told<'_> {
     pub(super) fn check_lengths(&self, channels: Channels) -> Result<(), Error> {
         let rows = self.ids.len();
         let (numbers, each) = (rows * channels.width(), "one for each id");
@@ -89,62 +91,108 @@ impl<'a> Told<'a> {
     }
 
     /// Each leaf's id and row. The lengths have been checked.
-    pub(super) fn rows(self, channels: Channels) -> impl ExactSizeIterator<Item = (u64, Row<'a>)> {
-        let mut end = 0;
-        let rows = self.ids.iter().enumerate();
-        rows.map(move |(index, &id)| (id, self.row(index, channels, &mut end)))
-    }
-
-    /// Row `index`; `end` is where the candidates of the rows before it end, and moves on.
     #[inline]
-    fn row(&self, index: usize, channels: Channels, end: &mut usize) -> Row<'a> {
-        let columns = self.candidates;
-        let count = columns.counts.map_or(-1, |counts| counts[index]);
-        let (start, width) = (*end, channels.width());
-        *end += count.max(0) as usize;
-        let numbers = index * width..(index + 1) * width;
-        let key = columns.keys.map_or(0, |keys| keys[index]);
-        let each = |column: Option<&'a [f32]>, width: usize| {
-            column.map(|column| &column[start * width..*end * width])
-        };
-        Row {
-            index,
-            numbers: &self.values[numbers.clone()],
-            weights: self.weights.map(|weights| &weights[numbers]),
-            is_terminal: self.terminal.is_some_and(|terminal| terminal[index]),
-            key,
-            candidates: (count >= 0).then(|| Candidates {
-                count: count as usize,
-                priors: each(columns.priors, 1),
-                first_values: each(columns.first_values, width),
-                first_weights: each(columns.first_weights, width),
-                key,
-            }),
-        }
+    pub(super) fn rows(&self, channels: Channels) -> impl ExactSizeIterator<Item = (u64, Row<'_>)> {
+        let (mut end, width) = (0, channels.width());
+        self.ids.iter().enumerate().map(move |(index, &id)| {
+            let counts = self.candidates.counts;
+            let row = Row {
+                told: self,
+                index,
+                start: end,
+                count: counts.map_or(-1, |counts| counts[index]),
+                width,
+            };
+            end += row.count.max(0) as usize;
+            (id, row)
+        })
     }
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// `[channels]`, at least one.
     #[inline]
+    pub(super) fn numbers(&self) -> &'a [f32] {
+        &self.told.values[self.index * self.width..][..self.width]
+    }
+
+    /// `[channels]`, the gate's.
+    #[inline]
+    pub(super) fn weights(&self) -> Option<&'a [f32]> {
+        let weights = self.told.weights?;
+        Some(&weights[self.index * self.width..][..self.width])
+    }
+
+    #[inline]
+    fn is_terminal(&self) -> bool {
+        let terminal = self.told.terminal;
+        terminal.is_some_and(|terminal| terminal[self.index])
+    }
+
+    /// What the leaf's state is known by, or 0.
+    #[inline]
+    pub(super) fn key(&self) -> u64 {
+        self.told.candidates.keys.map_or(0, |keys| keys[self.index])
+    }
+
+    /// Words that its candidates would take.
+    #[inline]
+    pub(super) fn words(&self) -> usize {
+        if self.count < 0 {
+            0
+        } else {
+            Tree::length(self.count as usize)
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // most of the struct is then never built; measured
+    pub(super) fn candidates(&self) -> Option<Candidates<'a>> {
+        if self.count < 0 {
+            return None;
+        }
+        let (columns, count) = (&self.told.candidates, self.count as usize);
+        let each = |column: Option<&'a [f32]>, width: usize| {
+            column.map(|column| &column[self.start * width..][..count * width])
+        };
+        Some(Candidates {
+            count,
+            priors: each(columns.priors, 1),
+            first_values: each(columns.first_values, self.width),
+            first_weights: each(columns.first_weights, self.width),
+            key: self.key(),
+        })
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // as above
     pub(super) fn check(
         &self,
         kind: Kind,
-        channels: Channels,
+        channels: &Channels,
         range: ValueRange,
     ) -> Result<(), Error> {
         if kind == Kind::Evaluate {
             self.check_values(channels, range)?;
         }
-        let Some(candidates) = &self.candidates else {
-            if kind == Kind::Expand && !self.is_terminal && range != ValueRange::Unread {
+        if self.count < 0 {
+            if kind == Kind::Expand && !self.is_terminal() && range != ValueRange::Unread {
                 let expected = "given, as this leaf wants them";
                 return Err(self.wrong("candidates", expected, "none".into()));
             }
             return Ok(());
+        }
+        self.check_candidates(channels)
+    }
+
+    #[inline]
+    fn check_candidates(&self, channels: &Channels) -> Result<(), Error> {
+        let Some(candidates) = self.candidates() else {
+            return Ok(());
         };
-        let most = if self.is_terminal { 0 } else { MAX_EDGES };
+        let most = if self.is_terminal() { 0 } else { MAX_EDGES };
         if candidates.count > most {
-            let expected = if self.is_terminal {
+            let expected = if self.is_terminal() {
                 "none where terminal"
             } else {
                 "at most 65535"
@@ -158,21 +206,21 @@ impl Row<'_> {
     }
 
     #[inline]
-    fn check_values(&self, channels: Channels, range: ValueRange) -> Result<(), Error> {
+    fn check_values(&self, channels: &Channels, range: ValueRange) -> Result<(), Error> {
         if range == ValueRange::Unread {
             return Ok(());
         }
         let found = if channels.count() == 0 {
-            let value = self.numbers[0];
+            let value = self.told.values[self.index];
             (!is_value(value)).then_some(("values", VALUE_RANGE, value))
         } else {
-            channels.flaw("values", self.numbers, ("weights", self.weights))
+            channels.flaw("values", self.numbers(), ("weights", self.weights()))
         };
         if let Some((name, expected, found)) = found {
             return Err(self.wrong(name, expected, found.to_string()));
         }
         if range == ValueRange::AtLeastZero {
-            let value = self.scalar(&channels);
+            let value = self.scalar(channels);
             if value < 0.0 {
                 let expected = "at least 0 with the power mean";
                 return Err(self.wrong("values", expected, value.to_string()));
@@ -181,6 +229,7 @@ impl Row<'_> {
         Ok(())
     }
 
+    #[cold]
     fn wrong(&self, name: &'static str, expected: &'static str, found: String) -> Error {
         Error::InvalidRow {
             row: self.index,
@@ -193,17 +242,18 @@ impl Row<'_> {
     /// The row's value, by the weights that hold for all rows or by its own.
     #[inline]
     pub(super) fn scalar(&self, channels: &Channels) -> f32 {
-        match channels.weights().or(self.weights) {
-            Some(weights) => scalar_of(self.numbers, weights),
-            None => self.numbers[0],
+        if channels.count() == 0 {
+            return self.told.values[self.index];
+        }
+        match channels.weights().or(self.weights()) {
+            Some(weights) => scalar_of(self.numbers(), weights),
+            None => self.numbers()[0],
         }
     }
 
+    #[inline]
     pub(super) fn ends_here(&self) -> bool {
-        self.is_terminal
-            || self
-                .candidates
-                .is_some_and(|candidates| candidates.count == 0)
+        self.count == 0 || self.is_terminal()
     }
 }
 

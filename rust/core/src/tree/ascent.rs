@@ -1,6 +1,8 @@
 //! The way up: changes that begin at some edges and go on to every edge above them.
 
-use super::{Block, HEADER, ID, IN_FLIGHT, LINK, MARKED, Tree};
+use super::{
+    Block, HEADER, ID, IN_FLIGHT, LINK, MARKED, MAX_VALUE, NOWHERE, PAYLOAD, SHAPE, SOLVED, Tree,
+};
 
 /// What happens to an edge's visits in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,19 +78,38 @@ impl Ascent {
 
     /// Carries everything that was started to the root.
     pub(crate) fn finish(&mut self, tree: &mut Tree, change: Change) {
+        // One copy of the loop for each of the common changes, without a branch inside.
+        match change {
+            Change::Mean => self.climb(tree, Change::Mean),
+            Change::Max => self.climb(tree, Change::Max),
+            other => self.climb(tree, other),
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // so that the copies above differ; measured
+    fn climb(&mut self, tree: &mut Tree, change: Change) {
+        let is_plain = matches!(change, Change::Mean | Change::Max | Change::Undo);
         for depth in (0..self.levels.len()).rev() {
             let (above, here) = self.levels.split_at_mut(depth);
             for item in here[0].drain(..) {
                 let word = item.block.word();
+                let link = tree.words[word + LINK];
                 tree.words[word + ID] = item.node;
-                tree.words[word + LINK] &= !MARKED;
-                let Some(place) = tree.parent(item.block) else {
+                tree.words[word + LINK] = link & !MARKED;
+                if link & PAYLOAD == NOWHERE {
                     continue;
-                };
+                }
+                let place = (Block(link & PAYLOAD), tree.words[word + SHAPE] >> 16);
                 let level = above
                     .last_mut()
                     .expect("a node with a parent lies below the first level. This is a bug.");
-                let value = tree.pass(change, place, &item, level);
+                let mut value = item.value;
+                if is_plain && link & SOLVED == 0 {
+                    tree.change(change, place, (item.visits, value));
+                } else {
+                    value = tree.pass(change, place, &item, level);
+                }
                 load(level, tree, change, place.0, (item.visits, value));
             }
         }
@@ -159,6 +180,9 @@ impl Tree {
         let new = match change {
             Change::Max if done > 0 => old.max(value as f32),
             Change::Max => value as f32,
+            Change::Discounted(_) => {
+                bounded((f64::from(old) * f64::from(done) + value) / f64::from(done + visits))
+            }
             _ => ((f64::from(old) * f64::from(done) + value) / f64::from(done + visits)) as f32,
         };
         self.words[at + count] = new.to_bits();
@@ -166,7 +190,8 @@ impl Tree {
 
     /// Changes the edge above a loaded block; returns what goes on to its node. The value of a solved
     /// block's edge is known, and stays.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn pass(
         &mut self,
         change: Change,
@@ -202,6 +227,11 @@ impl Tree {
         let at = block.word() + HEADER + 3 * self.count(block) + edge as usize;
         self.words[at] -= visits;
     }
+}
+
+/// A sum of values, rounded, and held within the range of one value.
+pub(crate) fn bounded(value: f64) -> f32 {
+    (value as f32).clamp(-MAX_VALUE, MAX_VALUE)
 }
 
 /// `(sum of n * q^p / sum of n)^(1 / p)` over `done` visits: those below and, told `told`, the rest.

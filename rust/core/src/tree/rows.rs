@@ -21,14 +21,15 @@ pub(crate) struct Rows {
 impl Rows {
     /// No rows at all.
     pub(crate) fn none() -> Self {
-        Self::new(0, None)
+        Self::new(0, false, None)
     }
 
-    /// Rows of `channels` numbers that are weighed by `fixed`, or by a gate where absent.
-    pub(crate) fn new(channels: usize, fixed: Option<&[f32]>) -> Self {
+    /// Rows of `channels` numbers, with a gate's weights if there is one; weighed by `fixed`, or by
+    /// the gate where absent.
+    pub(crate) fn new(channels: usize, is_gated: bool, fixed: Option<&[f32]>) -> Self {
         Self {
             channels,
-            is_gated: channels > 0 && fixed.is_none(),
+            is_gated,
             fixed: fixed.map(<[f32]>::to_vec),
             values: Vec::new(),
         }

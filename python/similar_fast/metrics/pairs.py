@@ -1,21 +1,29 @@
 """Pairwise accuracy: how often a scorer puts the chosen step above the rejected one."""
 
-from collections.abc import Hashable, Iterable
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from similar_fast import _core
+from similar_fast.metrics.columns import Labels, coded, score_columns
+from similar_fast.metrics.record import Record
 
 __all__ = ["Accuracy", "GroupAccuracy", "TieRule", "accuracy"]
 
 TieRule = Literal["half", "wrong", "exclude"]
 
+# Valid, correct, tied and invalid pairs, and the accuracy.
+CountedGroup = tuple[tuple[int, int, int, int], float]
+
+# Each group, overall, the macro average.
+Counted = tuple[list[CountedGroup], CountedGroup, float]
+
 
 @dataclass(frozen=True, slots=True)
-class GroupAccuracy:
+class GroupAccuracy(Record):
     """The pairs of one group, counted.
 
     Attributes:
@@ -34,7 +42,7 @@ class GroupAccuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class Accuracy(Record):
     """Pairwise accuracy per group and overall. Each pair is in exactly one group and one count.
 
     Attributes:
@@ -63,7 +71,7 @@ def accuracy(
     chosen: ArrayLike,
     rejected: ArrayLike,
     *,
-    groups: Iterable[Hashable] | NDArray[Any] | None = None,
+    groups: Labels | None = None,
     ties: TieRule = "half",
     tie_tolerance: float = 0.0,
 ) -> Accuracy:
@@ -99,11 +107,15 @@ def accuracy(
         RewardBench's accuracy (Lambert et al. 2024, arXiv 2403.13787), with ties and invalid
         pairs made explicit.
     """
-    columns = _columns(chosen, rejected)
-    labels, codes = _coded(groups, len(columns[0]))
-    per_group, (counts, micro), macro = _core.pairwise_accuracy(
-        columns, codes, len(labels), ties, tie_tolerance
-    )
+    columns = score_columns(chosen, rejected)
+    labels, codes = coded(groups, len(columns[0]))
+    counted = _core.pairwise_accuracy(columns, (codes, len(labels)), (ties, tie_tolerance))
+    return accuracy_of(labels, counted)
+
+
+def accuracy_of(labels: list[Hashable], counted: Counted) -> Accuracy:
+    """What the core counted, by label."""
+    per_group, (counts, micro), macro = counted
     by_label = {
         label: GroupAccuracy(*row, accuracy=value)
         for label, (row, value) in zip(labels, per_group, strict=True)
@@ -117,59 +129,5 @@ def accuracy(
         n_correct=n_correct,
         n_ties=n_ties,
         n_invalid=n_invalid,
-        n_undefined_groups=sum(bool(np.isnan(group.accuracy)) for group in by_label.values()),
+        n_undefined_groups=sum(math.isnan(group.accuracy) for group in by_label.values()),
     )
-
-
-def _columns(
-    chosen: ArrayLike, rejected: ArrayLike
-) -> (
-    tuple[NDArray[np.float32], NDArray[np.float32]]
-    | tuple[NDArray[np.float64], NDArray[np.float64]]
-):
-    left, right = np.asarray(chosen), np.asarray(rejected)
-    if left.ndim != 1 or left.shape != right.shape:
-        raise ValueError(
-            f"chosen and rejected must both be [n], got {left.shape} and {right.shape}"
-        )
-    if left.dtype == right.dtype == np.float32:
-        return np.ascontiguousarray(left, np.float32), np.ascontiguousarray(right, np.float32)
-    return np.ascontiguousarray(left, np.float64), np.ascontiguousarray(right, np.float64)
-
-
-def _coded(
-    groups: Iterable[Hashable] | NDArray[Any] | None, n: int
-) -> tuple[list[Hashable], NDArray[np.uint32]]:
-    """The distinct labels in the order of their first appearance, and each pair's place there."""
-    if groups is None:
-        return [None], np.zeros(n, np.uint32)
-    if isinstance(groups, np.ndarray) and groups.dtype != np.object_:
-        shape = groups.shape
-        labels, codes = _coded_array(groups.reshape(-1))
-    else:
-        place: dict[Hashable, int] = {}
-        codes = np.asarray([place.setdefault(label, len(place)) for label in groups], np.uint32)
-        labels, shape = list(place), codes.shape
-    if shape != (n,):
-        raise ValueError(f"groups must be [n] like chosen, got {shape} and {(n,)}")
-    return labels, codes
-
-
-def _coded_array(groups: NDArray[Any]) -> tuple[list[Hashable], NDArray[np.uint32]]:
-    n = len(groups)
-    if n > 0 and np.issubdtype(groups.dtype, np.integer):
-        low, high = int(groups.min()), int(groups.max())
-        if high - low < n and low > -(2**62) and high < 2**62:
-            # Few distinct integers need no sorting. Written backwards, the first place stays.
-            offsets = groups.astype(np.int64) - low
-            first_at = np.full(high - low + 1, n)
-            first_at[offsets[::-1]] = np.arange(n - 1, -1, -1)
-            order = np.argsort(first_at)[: np.count_nonzero(first_at < n)]
-            rank = np.empty(len(first_at), np.uint32)
-            rank[order] = np.arange(len(order), dtype=np.uint32)
-            return (order + low).tolist(), rank[offsets]
-    values, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.uint32)
-    rank[order] = np.arange(len(order), dtype=np.uint32)
-    return values[order].tolist(), rank[inverse]

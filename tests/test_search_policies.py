@@ -1,0 +1,284 @@
+"""`Search` under every policy, budget and sharing rule, on the toy lock."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import pytest
+from lock_env import OPEN, LockEnv, press
+from similar_fast.errors import ScorerError
+from similar_fast.run_settings import RunPolicy
+from similar_fast.search import Search
+from similar_fast.types import Action, Observation, Scores, Step
+
+POLICIES = [policy for policy in get_args(RunPolicy) if policy != "auto"]
+
+
+class CodeScorer:
+    """Prefers what continues the code, and opening only when it is typed."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def score(self, steps: Sequence[Step]) -> Scores:
+        self.steps += len(steps)
+        return Scores(np.array([self._one(step) for step in steps], np.float32))
+
+    @staticmethod
+    def _one(step: Step) -> float:
+        code = step.instruction.split()[-1]
+        typed = step.observation.split()[1] if step.observation.split()[1] != "done" else ""
+        name = step.action.split('"')[1]
+        if name == "open":
+            return 1.0 if typed == code else -1.0
+        return 0.5 if (typed + name) == code[: len(typed) + 1] else 0.0
+
+
+class FiveScorer(CodeScorer):
+    """Dimension 0 as `CodeScorer`; dimension 1 its opposite."""
+
+    def score(self, steps: Sequence[Step]) -> Scores:
+        good = super().score(steps).total
+        dims = np.zeros((len(steps), 5), np.float32)
+        dims[:, 0], dims[:, 1] = good, -good
+        return Scores(good, dims)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("greedy_first", [True, False])
+def test_every_policy_opens_the_lock(policy: RunPolicy, *, greedy_first: bool) -> None:
+    search = Search(CodeScorer(), policy=policy, num_simulations=150, greedy_first=greedy_first)
+
+    result = search.run(LockEnv(), "hard", seed=7)
+
+    assert result.success
+    assert result.policy == policy
+    assert result.num_simulations <= 150
+    visits = [node.visits for node in result.nodes if node.parent == 0]
+    assert sum(visits) == result.num_simulations == result.nodes[0].visits
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("num_envs", [2, 3])
+def test_the_number_of_environments_changes_nothing(policy: RunPolicy, num_envs: int) -> None:
+    search = Search(CodeScorer(), policy=policy, num_simulations=80, seed=3)
+
+    one = search.run(LockEnv(), "hard", seed=7)
+    many = search.run([LockEnv() for _ in range(num_envs)], "hard", seed=7)
+
+    assert many.actions == one.actions
+    assert many.nodes == one.nodes
+    assert many.stopped_by == one.stopped_by
+
+
+def test_environments_work_side_by_side() -> None:
+    meeting = threading.Barrier(2)
+
+    class MeetingEnv(LockEnv):
+        """Its first step waits for another environment's first step."""
+
+        def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            if self.steps == 0:
+                meeting.wait(timeout=30)
+            return super().step(action)
+
+    envs = [MeetingEnv(), MeetingEnv()]
+    search = Search(CodeScorer(), num_simulations=40, greedy_first=False, policy="puct")
+
+    threading.Timer(0.2, LockEnv().close).start()
+    assert [env.steps for env in envs] == [0, 0]
+    # A batch of one goes to the first environment alone, so the second one's step is made here.
+    opener = threading.Thread(target=lambda: (envs[1].reset("hard", seed=7), envs[1].step(OPEN)))
+    opener.start()
+    result = search.run(envs, "hard", seed=7)
+    opener.join()
+
+    assert result.success
+    assert all(env.steps > 1 for env in envs)
+
+
+def test_auto_is_gumbel_for_few_simulations_and_puct_for_many() -> None:
+    few = Search(CodeScorer(), num_simulations=200).run(LockEnv(), "easy", seed=7)
+    many = Search(CodeScorer(), num_simulations=201).run(LockEnv(), "easy", seed=7)
+
+    assert (few.policy, many.policy) == ("gumbel", "puct")
+
+
+def test_a_budget_of_scorer_calls_ends_the_search() -> None:
+    search = Search(CodeScorer(), max_scorer_calls=3, max_batch_size=1)
+
+    result = search.run(LockEnv(), "endless", seed=7)
+
+    assert result.stopped_by == "scorer calls"
+    assert result.scorer_calls == 3
+
+
+def test_a_budget_of_seconds_ends_the_search_between_batches() -> None:
+    class SlowScorer(CodeScorer):
+        def score(self, steps: Sequence[Step]) -> Scores:
+            time.sleep(0.02)
+            return super().score(steps)
+
+    search = Search(SlowScorer(), max_seconds=0.05, num_simulations=10_000)
+
+    result = search.run(LockEnv(), "endless", seed=7)
+
+    assert result.stopped_by == "seconds"
+    assert result.scorer_calls < 50
+
+
+def test_a_budget_of_steps_ends_the_search() -> None:
+    result = Search(CodeScorer(), budget=9).run(LockEnv(), "endless", seed=7)
+
+    assert result.stopped_by == "budget"
+    assert result.env_steps <= 9
+
+
+def test_a_tree_with_nothing_left_ends_the_search() -> None:
+    search = Search(CodeScorer(), max_depth=2, num_simulations=100_000, policy="uct")
+
+    result = search.run(LockEnv(), "hard", seed=7)
+
+    assert result.stopped_by == "exhausted"
+    assert result.num_simulations < 200
+
+
+def test_visits_that_cannot_be_overtaken_end_the_search() -> None:
+    settings: dict[str, object] = {"commit": "visits", "policy": "puct", "solve": False}
+    settings |= {"num_simulations": 60, "c_puct": 0.0}
+
+    early = Search(CodeScorer(), **settings).run(LockEnv(), "hard", seed=7)  # type: ignore[arg-type]
+    late = Search(CodeScorer(), early_stop=False, **settings).run(  # type: ignore[arg-type]
+        LockEnv(), "hard", seed=7
+    )
+
+    assert early.stopped_by == "decided"
+    assert late.stopped_by == "simulations"
+    assert early.num_simulations < late.num_simulations == 60
+    assert early.actions == late.actions
+
+
+def test_a_screen_seen_before_is_one_state() -> None:
+    class TwoWays(LockEnv):
+        """`b` types an a as well, so that two steps lead to one screen."""
+
+        def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            return super().step(press("a") if action == press("b") else action)
+
+    def run(*, merge: bool) -> tuple[int, int]:
+        search = Search(
+            CodeScorer(), merge=merge, max_depth=3, num_simulations=100_000, policy="best_first"
+        )
+        result = search.run(TwoWays(), "hard", seed=7)
+        merged = sum(node.is_merged for node in result.nodes)
+        assert result.stopped_by == "exhausted"
+        return merged, result.env_steps
+
+    merged, steps = run(merge=True)
+    apart, more_steps = run(merge=False)
+
+    assert apart == 0
+    assert merged == 3  # below the first screen and below each of the two after one letter
+    assert steps < more_steps
+
+
+def test_solved_steps_get_no_more_simulations() -> None:
+    settings = {"max_depth": 4, "num_simulations": 90, "policy": "uct", "early_stop": False}
+
+    solving = Search(CodeScorer(), solve=True, **settings).run(  # type: ignore[arg-type]
+        LockEnv(), "hard", seed=7
+    )
+    plain = Search(CodeScorer(), solve=False, **settings).run(  # type: ignore[arg-type]
+        LockEnv(), "hard", seed=7
+    )
+
+    ended = [node for node in solving.nodes if node.is_done]
+    assert {node.visits for node in ended} == {1}
+    assert all(node.is_solved for node in ended)
+    assert any(node.visits > 1 for node in plain.nodes if node.is_done)
+
+
+def test_weights_make_the_total() -> None:
+    good = Search(FiveScorer(), weights=(1, 0, 0, 0, 0)).run(LockEnv(), "hard", seed=7)
+    bad = Search(FiveScorer(), weights=(0, 1, 0, 0, 0)).run(LockEnv(), "hard", seed=7)
+
+    assert good.success
+    assert not bad.success
+    assert [score.total for score in good.scores] == [0.5, 0.5, 0.5, 1.0]
+    assert bad.actions == (OPEN,)
+
+
+def test_weights_without_dimensions_are_an_error() -> None:
+    search = Search(CodeScorer(), weights=(1, 0, 0, 0, 0))
+
+    with pytest.raises(ScorerError, match="gives no dimensions to weigh"):
+        search.run(LockEnv(), "hard", seed=7)
+
+
+def test_memory_cap_keeps_the_search_going() -> None:
+    search = Search(CodeScorer(), max_nbytes=1500, num_simulations=300, policy="puct")
+
+    result = search.run(LockEnv(), "hard", seed=7)
+
+    assert result.success
+    capped = {node.parent for node in result.nodes}
+    free = Search(CodeScorer(), num_simulations=300, policy="puct").run(LockEnv(), "hard", seed=7)
+    assert len(capped) < len({node.parent for node in free.nodes}) / 2
+
+
+def test_arun_runs_so_many_at_a_time() -> None:
+    running: list[int] = []
+    most: list[int] = []
+    lock = threading.Lock()
+
+    class CountedEnv(LockEnv):
+        def reset(self, task: str, *, seed: int) -> Observation:
+            with lock:
+                running.append(1)
+                most.append(len(running))
+            time.sleep(0.01)
+            try:
+                return super().reset(task, seed=seed)
+            finally:
+                with lock:
+                    running.pop()
+
+    search = Search(CodeScorer(), num_simulations=10, max_concurrency=2)
+
+    async def main() -> list[bool]:
+        runs = [search.arun(CountedEnv(), "easy", seed=seed) for seed in range(6)]
+        return [result.success for result in await asyncio.gather(*runs)]
+
+    assert asyncio.run(main()) == [True] * 6
+    assert max(most) <= 2
+    assert asyncio.run(main()) == [True] * 6  # in another event loop as well
+
+
+def test_a_waiting_arun_can_be_cancelled() -> None:
+    search = Search(CodeScorer(), num_simulations=10, max_concurrency=1)
+    env = LockEnv()
+
+    async def main() -> bool:
+        first = asyncio.create_task(search.arun(LockEnv(), "easy", seed=0))
+        second = asyncio.create_task(search.arun(env, "easy", seed=0))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        return (await first).success
+
+    assert asyncio.run(main())
+    assert env.resets == 0
+
+
+def test_max_concurrency_below_one_is_an_error() -> None:
+    with pytest.raises(ValueError, match="max_concurrency must be at least 1, got 0"):
+        Search(CodeScorer(), max_concurrency=0)
+
+
+def test_no_environment_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one environment, got none"):
+        Search(CodeScorer()).run([], "easy", seed=0)
