@@ -96,8 +96,8 @@ def _explain_tree(search: TreeSearch) -> Explanation:
         decided_by = "gumbel"
     chosen = options[search.best_action()]
     runner_up = _runner_up(options, chosen, _by_value if is_best_first else _by_visits)
-    has_ended = bool(settings.solve and edges.solved.all())
-    has_ended |= is_best_first and search.is_exhausted
+    is_solved = settings.solve and bool(edges.solved.all()) and search.in_flight == 0
+    has_ended = is_solved or (is_best_first and search.is_exhausted)
     lead = _lead(chosen, runner_up) if decided_by == "visits" and not settings.solve else 1
     return Explanation(
         kind="tree",
