@@ -12,7 +12,7 @@ from similar_fast.errors import EnvError, ScorerError
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.run_settings import CancelledRunError, SearchProgress
 from similar_fast.search import Search
-from similar_fast.types import Action, Observation, Scores, SearchResult, Step
+from similar_fast.types import Action, Observation, Scores, SearchResult, Step, StepResult
 
 
 class CodeScorer:
@@ -454,3 +454,62 @@ def test_rank_without_candidates_or_proposer_raises_value_error() -> None:
 
 def test_the_toy_codes_are_reachable() -> None:
     assert set("".join(CODES[task] for task in ("easy", "hard"))) <= {"a", "b", "c"}
+
+
+class Mirrored(LockEnv):
+    """`b` types an a as well, so that two paths lead to one screen; nothing ends an episode."""
+
+    def candidates(self) -> Sequence[Action]:
+        return [action for action in super().candidates() if action != OPEN]
+
+    def step(self, action: Action) -> StepResult:
+        return super().step(press("a") if action == press("b") else action)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_run_commits_a_path_over_a_merged_step(seed: int) -> None:
+    search = Search(
+        ConstantScorer(),
+        num_simulations=200,
+        policy="puct",
+        max_depth=4,
+        greedy_first=False,
+        seed=seed,
+    )
+
+    result = search.run(Mirrored(), "endless", seed=7)
+
+    assert result.committed_by == "visits"
+    assert any(node.is_merged for node in result.nodes)
+    node, names = 0, []
+    while below := [n for n in result.nodes if n.parent == node and n.is_chosen]:
+        (step,) = below
+        names.append(step.action)
+        node = step.merged_with if step.is_merged else step.id
+    assert names == [str(action) for action in result.actions]
+    assert len(names) == 4
+
+
+def test_run_marks_the_greedy_ending_and_what_leads_nowhere() -> None:
+    result, _ = solve(CodeScorer(blind=True), num_simulations=60)
+
+    greedy = [node for node in result.nodes if node.is_greedy]
+    assert [node.action for node in greedy] == [str(OPEN)]
+    assert greedy[0].parent == 0
+    closed = {node.action for node in result.nodes if node.is_closed}
+    assert closed == {str(NOTHING), str(BROKEN)}
+    assert result.committed_by == "ending"
+    assert result.score_range == (0.0, 1.0)
+
+
+def test_merged_steps_name_the_step_that_is_explored() -> None:
+    result = Search(ConstantScorer(), num_simulations=100, max_depth=3).run(
+        Mirrored(), "endless", seed=7
+    )
+
+    merged = [node for node in result.nodes if node.is_merged]
+    assert merged
+    for node in merged:
+        assert result.nodes[node.merged_with].text == node.text
+        assert not result.nodes[node.merged_with].is_merged
+    assert {node.merged_with for node in result.nodes if not node.is_merged} == {-1}

@@ -8,6 +8,9 @@ from similar_fast._core import __version__
 from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.batching import BatchingScorer
 from similar_fast.dimensions import Dimension
+from similar_fast.endings import rerank
+from similar_fast.explain import explain
+from similar_fast.explanation import Explanation
 from similar_fast.metrics import accuracy
 from similar_fast.reward import EmbeddingScorer
 from similar_fast.search import Search
@@ -21,6 +24,7 @@ __all__ = [
     "BatchingScorer",
     "Dimension",
     "EmbeddingScorer",
+    "Explanation",
     "Score",
     "Scores",
     "Search",
@@ -32,4 +36,6 @@ __all__ = [
     "__version__",
     "accuracy",
     "errors",
+    "explain",
+    "rerank",
 ]

@@ -467,6 +467,11 @@ class AdaptiveSearch:
         return search
 
     @property
+    def policy(self) -> Literal["abmcts", "widening"]:
+        """How it decides between another child and those it has."""
+        return "abmcts" if self.arms().max_children is None else "widening"
+
+    @property
     def num_simulations(self) -> int:
         """Simulations that were completed below the present root."""
         return self._core.num_simulations

@@ -141,6 +141,11 @@ class ScreenReader:
             )
             start = end
 
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The least and the greatest score so far; zeros before the first."""
+        return (self.lowest, self.highest) if self.scored_actions else (0.0, 0.0)
+
     def __getitem__(self, digest: str) -> Screen:
         return self._screens[digest]
 

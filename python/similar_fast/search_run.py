@@ -4,11 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from similar_fast.cursor import BudgetSpentError, DivergedError, Path
-from similar_fast.explored import Arrival, Explored, Node
+from similar_fast.explored import Arrival, Explored, Node, Route
 from similar_fast.growth import Found, Growth, Pick, plant
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.run_settings import CancelledRunError, RunSettings, SearchProgress
@@ -225,21 +226,22 @@ class Run:
             return screen.best
         return (own + screen.best) / 2
 
-    def _best_path(self, growth: Growth) -> Path:
-        """The actions to commit: the best ending that was seen, else the most visited path."""
+    def _best_route(self, growth: Growth) -> tuple[Route, Literal["ending", "visits"]]:
+        """What to commit, and why: the best ending that was seen, else the most visited path."""
         endings = self._explored.endings()
         visited = self._most_visited(growth)
-        if not endings or (
-            self._settings.commit == "visits" and any(e.path == visited for e in endings)
-        ):
-            return visited
-        return max(endings, key=lambda e: (self._ending_value(e), -len(e.path))).path
+        if not endings:
+            return visited, "visits"
+        if self._settings.commit == "visits" and self._explored.is_ending(visited):
+            return visited, "visits"
+        best = max(endings, key=lambda e: (self._ending_value(e), -len(e.path)))
+        return self._explored.route_to(best), "ending"
 
-    def _most_visited(self, growth: Growth) -> Path:
-        path: Path = ()
+    def _most_visited(self, growth: Growth) -> Route:
+        """The most visited edge of each screen, until nothing follows or a screen comes twice."""
+        route: Route = ()
         node_id = ROOT
-        while node_id >= 0:
-            node = self._explored.nodes[node_id]
+        while node_id >= 0 and all(node_id != seen for seen, _ in route):
             edges = growth.edges(node_id)
             visits = [
                 0 if self._explored.is_closed(node_id, edge) else int(count)
@@ -248,15 +250,16 @@ class Run:
             edge = int(np.lexsort((edges.values, np.array(visits)))[-1])
             if visits[edge] == 0:
                 break
-            path = (*path, node.screen.actions[edge])
-            node_id = -1 if len(path) >= self._settings.max_depth else int(edges.nodes[edge])
-        return path
+            route = (*route, (node_id, edge))
+            node_id = -1 if len(route) >= self._settings.max_depth else int(edges.nodes[edge])
+        return route
 
     def _ending_value(self, ending: Arrival) -> float:
         totals = [score.total for score in ending.scores]
         value = totals[-1] if self._settings.ending_value == "last" else sum(totals) / len(totals)
         if ending.path == self._greedy_ending:
-            value += self._settings.greedy_margin * (self._reader.highest - self._reader.lowest)
+            low, high = self._reader.score_range
+            value += self._settings.greedy_margin * (high - low)
         return value
 
     def _report_progress(self, growth: Growth) -> None:
@@ -268,12 +271,13 @@ class Run:
             env_steps=self._walkers.env_steps,
             budget=self._settings.budget,
             seconds=time.perf_counter() - self._started,
-            best=self._best_path(growth),
+            best=self._explored.actions_along(self._best_route(growth)[0]),
         )
         self._tell_progress(now)
 
     def _finish(self, growth: Growth | None, root: Node, stopped_by: str) -> SearchResult:
-        actions = self._best_path(growth) if growth is not None else ()
+        route, committed_by = ((), "visits") if growth is None else self._best_route(growth)
+        actions = self._explored.actions_along(route)
         last = self._walkers.first.cursor.final_run(actions)
         settings = self._settings
         return SearchResult(
@@ -281,7 +285,7 @@ class Run:
             seed=self._seed,
             instruction=root.screen.observation.instruction,
             actions=actions,
-            scores=self._explored.scores_along(actions),
+            scores=self._explored.scores_along(route),
             success=last is not None and last.success,
             is_done=last is not None and last.is_done,
             policy=settings.chosen_policy,
@@ -294,5 +298,12 @@ class Run:
             diverged=self._walkers.diverged,
             relaunches=self._walkers.relaunches,
             seconds=time.perf_counter() - self._started,
-            nodes=self._explored.report(growth, root, actions, backup=settings.backup),
+            nodes=self._explored.report(
+                growth, root, route, greedy=self._greedy_ending, backup=settings.backup
+            ),
+            commit=settings.commit,
+            committed_by=committed_by,
+            ending_value=settings.ending_value,
+            greedy_margin=settings.greedy_margin,
+            score_range=self._reader.score_range,
         )

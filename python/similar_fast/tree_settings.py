@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias
 
 from similar_fast.dimensions import DIMENSIONS
 
-__all__ = ["Backup", "Policy", "TreeSettings"]
+__all__ = ["Backup", "Policy", "TreeSettings", "channel_names"]
 
 Policy: TypeAlias = Literal["puct", "uct", "gumbel", "best_first", "beam"]
 Backup: TypeAlias = Literal["mean", "max", "power_mean", "discounted"]
@@ -133,3 +133,10 @@ class TreeSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings by name, fit for JSON."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def channel_names(count: int) -> tuple[str, ...]:
+    """What the channels of a search are called; five are taken for the dimensions."""
+    if count == len(DIMENSIONS):
+        return tuple(str(dimension) for dimension in DIMENSIONS)
+    return tuple(f"channel {place}" for place in range(count))

@@ -224,6 +224,11 @@ class SearchTreeNode:
         is_merged: Whether it leads to a screen that another step leads to as well; what follows is
             explored there.
         is_solved: Whether every way on from it is known to its end.
+        merged_with: The id of the node that leads to the same screen, below which what follows is
+            explored; -1 where it is not merged.
+        is_closed: Whether it was visited and leads nowhere: it could not be carried out, led back
+            to a screen of its own path, or its replay diverged.
+        is_greedy: Whether the greedy walk, which comes before the search, ended its episode here.
         screenshot: PNG bytes of the screen it leads to, where one was taken.
     """
 
@@ -239,6 +244,9 @@ class SearchTreeNode:
     is_chosen: bool = False
     is_merged: bool = False
     is_solved: bool = False
+    merged_with: int = -1
+    is_closed: bool = False
+    is_greedy: bool = False
     screenshot: bytes | None = field(default=None, repr=False)
 
 
@@ -270,6 +278,13 @@ class SearchResult:
         relaunches: Times the environment died and was brought back.
         seconds: Wall time of the search, the final run included.
         nodes: The search tree.
+        commit: What was to be committed, see `Search`: the best `ending`, or by `visits`.
+        committed_by: Why `actions` were committed: `ending`, as the explored ending of the greatest
+            value; `visits`, as the most visited path.
+        ending_value: What an ending is worth: the score of its `last` step, or the `mean` of the
+            scores of its steps.
+        greedy_margin: What the greedy ending was favoured by, as a share of `score_range`.
+        score_range: The least and the greatest score of all actions that were scored.
     """
 
     task: str
@@ -290,3 +305,8 @@ class SearchResult:
     relaunches: int
     seconds: float
     nodes: tuple[SearchTreeNode, ...] = field(default=(), repr=False)
+    commit: Literal["ending", "visits"] = "ending"
+    committed_by: Literal["ending", "visits"] = "visits"
+    ending_value: Literal["last", "mean"] = "mean"
+    greedy_margin: float = 0.0
+    score_range: tuple[float, float] = (0.0, 0.0)
