@@ -234,13 +234,14 @@ def _figures(option: Option, of: Explanation) -> str:
         parts.append(f"prior {option.prior:.4g}")
     if option.score is not None:
         parts.append(f"score {option.score:.4g}")
+    if option.dims is not None:
+        named = zip(of.dim_names, option.dims, strict=True)
+        parts[-1] += f" ({', '.join(f'{name} {x:.4g}' for name, x in named)})"
     if option.is_closed:
         parts.append("it leads nowhere")
     elif option.is_solved:
         parts.append("every way on is known to its end")
-    dims = option.dims or ()
-    named = (f"{name} {x:.4g}" for name, x in zip(of.dim_names, dims, strict=False))
-    return ", ".join(parts) + (f" ({', '.join(named)})" if dims else "")
+    return ", ".join(parts)
 
 
 def _rule(of: Explanation) -> str:
