@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 OURS_RUST = "similar-fast from Rust"
 OURS_PYTHON = "similar-fast from Python"
+KERNELS = "gumbel-mcts, its kernels alone"
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,7 @@ PEERS = [
     Arm("mctx", "peer_mctx", 32, 1_000),
     Arm("gumbel-mcts, PUCT", "peer_gumbel_mcts", 32, 1_000, 4),
     Arm("gumbel-mcts, PUCT", "peer_gumbel_mcts", 32, 10_000, 4),
+    Arm(KERNELS, "peer_gumbel_mcts", 32, 1_000, 4, searcher="kernel_searcher"),
+    Arm(KERNELS, "peer_gumbel_mcts", 32, 10_000, 4, searcher="kernel_searcher"),
     Arm("llm-reasoners", "peer_llm_reasoners", 1, 1_000),
 ]

@@ -93,12 +93,13 @@ impl RandomTree {
         best.0
     }
 
-    /// The action that a search takes after `num_simulations`, asked for in batches.
+    /// The action that a search takes after `num_simulations`, asked for in batches of `batch`, or, if
+    /// these grow, of at most a quarter of the simulations so far, as `Search` asks.
     ///
     /// # Panics
     ///
     /// If the search refuses what it asked for.
-    pub fn decide(&self, config: Config, num_simulations: u64, batch: u32) -> u32 {
+    pub fn decide(&self, config: Config, num_simulations: u64, (batch, grows): (u32, bool)) -> u32 {
         let config = Config {
             max_depth: self.depth + 1,
             ..config
@@ -112,8 +113,10 @@ impl RandomTree {
         let mut search = TreeSearch::new(config, root).expect("a configuration in range");
         let mut states = vec![self.root()];
         while search.num_simulations() < num_simulations && !search.is_exhausted() {
-            let left = num_simulations - search.num_simulations();
-            self.answer(&mut search, &mut states, left.min(u64::from(batch)) as u32);
+            let done = search.num_simulations();
+            let quarter = if grows { (done / 4).max(1) } else { u64::MAX };
+            let size = u64::from(batch).min(num_simulations - done).min(quarter);
+            self.answer(&mut search, &mut states, size as u32);
         }
         search.best_action()
     }
@@ -177,7 +180,7 @@ mod tests {
                 ..Config::default()
             };
             assert_eq!(
-                tree.decide(config, 1000, 8),
+                tree.decide(config, 1000, (8, false)),
                 tree.best_action(),
                 "tree {seed}"
             );

@@ -1,4 +1,5 @@
 //! How much batches cost: the share of best first actions found with batches of 1, 8 and 32.
+//! Batches that grow are those of `Search`: at most a quarter of the simulations so far.
 //!
 //! `cargo run --release -p similar-fast-benches --bin decisions -- [trees]`
 
@@ -17,7 +18,7 @@ fn tree(seed: u64) -> RandomTree {
 }
 
 /// The searches that are compared, for one budget.
-fn searches(num_simulations: u32) -> [(&'static str, Config); 8] {
+fn searches(num_simulations: u32) -> [(&'static str, Config, bool); 9] {
     let puct = Policy::Puct { c: 1.25 };
     let gumbel = Policy::Gumbel(Gumbel {
         num_simulations,
@@ -30,17 +31,19 @@ fn searches(num_simulations: u32) -> [(&'static str, Config); 8] {
     };
     let default = with(puct, Backup::Mean);
     [
-        ("puct", default),
-        ("puct, max", with(puct, Backup::Max)),
-        ("uct", with(Policy::Uct { c: 1.0 }, Backup::Mean)),
-        ("gumbel", with(gumbel, Backup::Mean)),
-        ("gumbel, max", with(gumbel, Backup::Max)),
+        ("puct", default, false),
+        ("puct, max", with(puct, Backup::Max), false),
+        ("uct", with(Policy::Uct { c: 1.0 }, Backup::Mean), false),
+        ("gumbel", with(gumbel, Backup::Mean), false),
+        ("gumbel, max", with(gumbel, Backup::Max), false),
+        ("puct, batches that grow", default, true),
         (
             "puct, 1 lost visit a visit in flight",
             Config {
                 virtual_loss: 1,
                 ..default
             },
+            false,
         ),
         (
             "puct, any number of collisions",
@@ -48,6 +51,7 @@ fn searches(num_simulations: u32) -> [(&'static str, Config); 8] {
                 max_collisions: None,
                 ..default
             },
+            false,
         ),
         (
             "gumbel, any number of collisions",
@@ -55,6 +59,7 @@ fn searches(num_simulations: u32) -> [(&'static str, Config); 8] {
                 max_collisions: None,
                 ..with(gumbel, Backup::Mean)
             },
+            false,
         ),
     ]
 }
@@ -67,9 +72,9 @@ fn main() {
     println!("| search | simulations | batch 1, % | batch 8, % | batch 32, % | 32 less 1 |");
     println!("|---|---|---|---|---|---|");
     for budget in [64, 128, 512] {
-        for (name, config) in searches(budget) {
+        for (name, config, grows) in searches(budget) {
             let [one, eight, many] = BATCHES.map(|batch| {
-                let decide = |seed| tree(seed).decide(config, budget.into(), batch);
+                let decide = |seed| tree(seed).decide(config, budget.into(), (batch, grows));
                 let found = (0..trees)
                     .zip(&best)
                     .filter(|&(seed, &best)| decide(seed) == best);

@@ -2,7 +2,8 @@
 
 use similar_fast_core::Error;
 use similar_fast_core::search::{
-    CandidateColumns, Candidates, Config, Fpu, MAX_IN_FLIGHT, Normalize, Policy, Told, TreeSearch,
+    Backup, CandidateColumns, Candidates, Config, Fpu, MAX_IN_FLIGHT, Normalize, Policy, Told,
+    TreeSearch,
 };
 
 fn with(count: usize) -> Candidates<'static> {
@@ -57,6 +58,8 @@ fn configuration_outside_of_its_range_is_an_error() {
         refused(|it| it.policy = Policy::Uct { c: f32::NAN }),
         "c_puct"
     );
+    // With it c * sqrt(N) could be infinite, and a score no number.
+    assert_eq!(refused(|it| it.policy = Policy::Puct { c: 2e30 }), "c_puct");
     assert_eq!(refused(|it| it.fpu = Fpu::Value(f32::INFINITY)), "fpu");
     let empty = |it: &mut Config| {
         it.normalize = Normalize::Range {
@@ -264,4 +267,54 @@ fn advance_to_what_cannot_be_a_root_is_an_error() {
     assert_eq!(argument(search.advance(2, None)), "action");
     assert_eq!(argument(search.advance(open, Some(with(0)))), "candidates");
     assert_eq!(search.edges(search.root()).unwrap(), before);
+}
+
+#[test]
+fn the_greatest_weight_of_a_prior_selects_an_edge_that_there_is() {
+    let config = Config {
+        policy: Policy::Puct { c: 1e30 },
+        max_collisions: None,
+        ..Config::default()
+    };
+    let mut search = TreeSearch::new(config, with(1)).unwrap();
+
+    search.ask(MAX_IN_FLIGHT).unwrap();
+
+    assert_eq!(search.edges(0).unwrap().in_flight, [MAX_IN_FLIGHT]);
+}
+
+#[test]
+fn sums_of_discounted_values_stay_in_the_range_of_one() {
+    let config = Config {
+        backup: Backup::Discounted { discount: 1.0 },
+        ..Config::default()
+    };
+    for value in [1e38_f32, -1e38] {
+        let values = [value];
+        let mut search = TreeSearch::new(config, with(1)).unwrap();
+        for _ in 0..5 {
+            let ids = search.ask(1).unwrap().ids;
+            let grown = Told {
+                candidates: CandidateColumns {
+                    counts: Some(&[1]),
+                    ..CandidateColumns::default()
+                },
+                ..told(&ids, &values)
+            };
+            search.tell(grown).unwrap();
+        }
+
+        let found = search.edges(0).unwrap().values[0];
+
+        assert_eq!(found.to_bits(), value.to_bits());
+        assert!(TreeSearch::load(&search.save(b"")).is_ok());
+    }
+}
+
+#[test]
+fn any_number_of_simulations_may_be_asked_to_decide() {
+    let mut search = search(2);
+    search.ask(1).unwrap();
+
+    assert!(!search.is_decided(u64::MAX));
 }

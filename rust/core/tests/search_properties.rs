@@ -1,120 +1,22 @@
 //! Laws that hold for every search, whatever is asked and told.
 
+mod growth;
+#[path = "calls/laws.rs"]
+mod laws;
+
 use std::collections::HashMap;
 
+use growth::{Table, World, batches, configs, grow, grown, mix, table, worlds};
+use laws::tree_nbytes;
 use proptest::prelude::*;
-use similar_fast_core::search::{
-    Backup, CandidateColumns, Candidates, Config, EdgeColumns, EdgeState, Leaves, Normalize,
-    Policy, Told, TreeSearch,
-};
-
-type Table = HashMap<Vec<u32>, EdgeColumns>;
-
-fn mix(seed: u64) -> u64 {
-    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 7
-}
-
-/// What each row is told, drawn from where its leaf hangs; values are multiples of 1/64, so that
-/// their sums are exact in any order.
-#[derive(Default)]
-struct Rows {
-    values: Vec<f32>,
-    terminal: Vec<bool>,
-    counts: Vec<i32>,
-}
-
-impl Rows {
-    fn of(leaves: &Leaves, seed: u64) -> Self {
-        let mut rows = Self::default();
-        for row in 0..leaves.ids.len() {
-            let place = u64::from(leaves.parents[row]) << 20 | u64::from(leaves.actions[row]);
-            let drawn = mix(seed.wrapping_add(place.wrapping_mul(0x9E37_79B9)));
-            let is_terminal = drawn.is_multiple_of(13);
-            let grows = leaves.wants_candidates[row] || drawn.is_multiple_of(3);
-            rows.values.push((drawn >> 8 & 0xff) as f32 / 64.0 - 2.0);
-            rows.terminal.push(is_terminal);
-            rows.counts.push(match (is_terminal, grows) {
-                (true, _) => 0,
-                (false, true) => ((drawn >> 16) % 7) as i32 + 1,
-                (false, false) => -1,
-            });
-        }
-        rows
-    }
-
-    fn tell(&self, search: &mut TreeSearch, leaves: &Leaves, order: &[usize]) {
-        let ids: Vec<u64> = order.iter().map(|&row| leaves.ids[row]).collect();
-        let values: Vec<f32> = order.iter().map(|&row| self.values[row]).collect();
-        let terminal: Vec<bool> = order.iter().map(|&row| self.terminal[row]).collect();
-        let counts: Vec<i32> = order.iter().map(|&row| self.counts[row]).collect();
-        let candidates = CandidateColumns {
-            counts: Some(&counts),
-            ..CandidateColumns::default()
-        };
-        let told = Told {
-            ids: &ids,
-            values: &values,
-            terminal: Some(&terminal),
-            candidates,
-            ..Told::default()
-        };
-        search.tell(told).unwrap();
-    }
-}
-
-/// The edges of every node under the path that leads there; node ids are left out, as they depend
-/// on the order in which nodes are made.
-fn table(search: &TreeSearch) -> Table {
-    let rows = search.nodes().map(|node| {
-        let mut edges = search.edges(node).unwrap();
-        edges.children.clear();
-        (search.path(node).unwrap().1, edges)
-    });
-    rows.collect()
-}
-
-fn in_order(leaves: &Leaves) -> Vec<usize> {
-    (0..leaves.ids.len()).collect()
-}
-
-fn grown(config: Config, seed: u64, batches: &[u32]) -> TreeSearch {
-    let root = Candidates {
-        count: 4,
-        ..Candidates::default()
-    };
-    let mut search = TreeSearch::new(config, root).unwrap();
-    for &batch in batches {
-        let leaves = search.ask(batch).unwrap();
-        Rows::of(&leaves, seed).tell(&mut search, &leaves, &in_order(&leaves));
-    }
-    search
-}
-
-fn configs() -> impl Strategy<Value = Config> {
-    let policies = prop_oneof![
-        (0.0..8.0_f32).prop_map(|c| Policy::Puct { c }),
-        (0.0..8.0_f32).prop_map(|c| Policy::Uct { c }),
-    ];
-    let backups = prop_oneof![Just(Backup::Mean), Just(Backup::Max)];
-    let scales = prop_oneof![Just(Normalize::None), Just(Normalize::MinMax)];
-    let parts = (policies, backups, scales, 1..7_u32);
-    parts.prop_map(|(policy, backup, normalize, max_depth)| Config {
-        policy,
-        backup,
-        normalize,
-        max_depth,
-        max_collisions: None,
-        ..Config::default()
-    })
-}
-
-fn batches() -> impl Strategy<Value = Vec<u32>> {
-    prop::collection::vec(1..40_u32, 0..25)
-}
+use similar_fast_core::search::{Config, EdgeState, Policy, TreeSearch};
 
 fn is_end(state: EdgeState) -> bool {
     matches!(state, EdgeState::Terminal | EdgeState::DepthLimit)
+}
+
+fn is_best_first(config: &Config) -> bool {
+    matches!(config.policy, Policy::BestFirst | Policy::Beam { .. })
 }
 
 /// Visits of an edge, less those of the edges behind it: what ended there.
@@ -137,14 +39,21 @@ proptest! {
 
     #[test]
     fn prop_batch_gives_the_visits_of_single_descents(
-        config in configs(), seed: u64, batches in batches(), last in 1..200_u32
+        config in configs(), world in worlds(), batches in batches(), last in 1..200_u32
     ) {
-        let mut whole = grown(config, seed, &batches);
+        // What a single descent may not start, a batch may not start either, but perhaps later.
+        let config = Config { max_collisions: None, ..config };
+        let mut whole = grown(config, world, &batches);
+        if whole.is_exhausted() {
+            return Ok(());
+        }
         let mut single = whole.clone();
 
         let leaves = whole.ask(last).unwrap();
         for _ in 0..last {
-            single.ask(1).unwrap();
+            if single.ask(1).is_err() {
+                break;
+            }
         }
 
         // A single ask backs revisits up before the next one selects; that is another search.
@@ -155,12 +64,17 @@ proptest! {
 
     #[test]
     fn prop_fail_restores_the_tree(
-        config in configs(), seed: u64, batches in batches(), last in 1..200_u32
+        config in configs(), is_deterministic: bool,
+        world in worlds(), batches in batches(), last in 1..200_u32
     ) {
-        let mut search = grown(config, seed, &batches);
+        let config = Config { deterministic: is_deterministic, ..config };
+        let mut search = grown(config, world, &batches);
         while search.num_parked() > 0 {
             let leaves = search.ask(search.num_parked()).unwrap();
             search.fail(&leaves.ids).unwrap();
+        }
+        if search.is_exhausted() {
+            return Ok(());
         }
         let before = (table(&search), search.num_simulations());
 
@@ -175,37 +89,38 @@ proptest! {
 
     #[test]
     fn prop_order_of_rows_does_not_matter(
-        config in configs(), seed: u64, batches in batches(), last in 1..200_u32
+        config in configs(), world in worlds(), batches in batches(), last in 1..200_u32
     ) {
-        let mut search = grown(config, seed, &batches);
-        let leaves = search.ask(last).unwrap();
+        let mut search = grown(config, world, &batches);
+        let Ok(leaves) = search.ask(last) else { return Ok(()) };
         let mut other = search.clone();
-        let rows = Rows::of(&leaves, seed);
-        let mut order = in_order(&leaves);
+        let rows = world.rows(&leaves, &config);
+        let mut order: Vec<usize> = (0..leaves.ids.len()).collect();
 
-        rows.tell(&mut search, &leaves, &order);
-        order.sort_by_key(|&row| mix(seed ^ row as u64));
-        rows.tell(&mut other, &leaves, &order);
+        rows.tell(&mut search);
+        order.sort_by_key(|&row| mix(world.seed ^ row as u64));
+        rows.take(&order).tell(&mut other);
 
         prop_assert_eq!(table(&search), table(&other));
     }
 
     #[test]
-    fn prop_visits_add_up(config in configs(), seed: u64, batches in batches()) {
-        let mut search = grown(config, seed, &[]);
+    fn prop_visits_add_up(config in configs(), world in worlds(), batches in batches()) {
+        let mut search = grown(config, world, &[]);
         let (mut told, mut own) = (0, HashMap::new());
         for batch in batches {
-            let leaves = search.ask(batch).unwrap();
+            let Ok(leaves) = search.ask(batch) else { break };
             told += u64::from(leaves.num_completed);
-            let rows = Rows::of(&leaves, seed);
+            let rows = world.rows(&leaves, &config);
             for row in 0..leaves.ids.len() {
-                if !leaves.wants_candidates[row] || rows.counts[row] == 0 {
+                let ends_here = rows.counts[row] == 0 && !is_best_first(&config);
+                if !leaves.wants_candidates[row] || ends_here {
                     let visits = leaves.multiplicities[row];
                     *own.entry((leaves.parents[row], leaves.actions[row])).or_insert(0) += visits;
                     told += u64::from(visits);
                 }
             }
-            rows.tell(&mut search, &leaves, &in_order(&leaves));
+            rows.tell(&mut search);
 
             for ((node, action), visits) in ended(&search) {
                 let own = own.get(&(node, action)).copied().unwrap_or(0);
@@ -223,8 +138,8 @@ proptest! {
     }
 
     #[test]
-    fn prop_advance_keeps_the_subtree(config in configs(), seed: u64, batches in batches()) {
-        let mut search = grown(config, seed, &batches);
+    fn prop_advance_keeps_the_subtree(config in configs(), world in worlds(), batches in batches()) {
+        let mut search = grown(config, world, &batches);
         let root = search.edges(search.root()).unwrap();
         let Some(action) = root.children.iter().position(Option::is_some) else {
             return Ok(());
@@ -255,13 +170,58 @@ proptest! {
     }
 
     #[test]
-    fn prop_a_node_takes_12_bytes_and_a_half_and_16_an_edge(seed: u64, batches in batches()) {
-        let search = grown(Config { max_collisions: None, ..Config::default() }, seed, &batches);
+    fn prop_a_node_takes_12_bytes_and_a_half_and_16_an_edge(
+        world in worlds(), batches in batches()
+    ) {
+        let config = Config { max_collisions: None, ..Config::default() };
+        let search = grown(config, world, &batches);
         let edges: usize = table(&search).values().map(|edges| edges.visits.len()).sum();
 
         let blocks = 12 * search.num_nodes() + 16 * edges + search.num_nodes() / 2;
 
         prop_assert!(search.nbytes() >= blocks);
         prop_assert!(search.nbytes() <= blocks + 4096, "{} for {blocks}", search.nbytes());
+    }
+
+    #[test]
+    fn prop_no_leaf_is_waited_for_by_more_than_the_cap(
+        config in configs(), most in 0..4_u32, world in worlds(), batches in batches()
+    ) {
+        let config = Config { max_collisions: Some(most), ..config };
+        let mut search = grown(config, world, &[]);
+        for batch in batches {
+            let Ok(leaves) = search.ask(batch) else { break };
+            prop_assert!(leaves.multiplicities.iter().all(|&visits| visits <= most + 1));
+            let waiting: u32 = leaves.multiplicities.iter().sum();
+            prop_assert_eq!(search.in_flight(), waiting + search.num_parked());
+            world.rows(&leaves, &config).tell(&mut search);
+        }
+    }
+
+    #[test]
+    fn prop_the_tree_never_takes_more_than_its_bytes(
+        config in configs(), limit in 0..6000_usize, world in worlds(), batches in batches()
+    ) {
+        let config = Config { max_nbytes: Some(limit), ..config };
+        let mut search = grown(config, world, &[]);
+        for batch in batches {
+            grow(&mut search, world, &[batch]);
+
+            prop_assert!(search.num_nodes() == 1 || tree_nbytes(&search) <= limit);
+            prop_assert!(tree_nbytes(&search) <= search.nbytes());
+        }
+    }
+
+    #[test]
+    fn prop_what_holds_for_any_calls_holds_for_long_searches(
+        config in configs(), is_deterministic: bool, world in worlds(), batches in batches()
+    ) {
+        let config = Config { deterministic: is_deterministic, ..config };
+        let world = World { keys: 20, ..world };
+        let mut search = grown(config, world, &[]);
+        for batch in batches {
+            grow(&mut search, world, &[batch]);
+            laws::check(&search);
+        }
     }
 }

@@ -143,7 +143,7 @@ impl TreeSearch {
     ///
     /// Values are made from the rows, so they agree with those of the ask and tell loop to the
     /// rounding of `f32`. A first value that did not come in channels stays as it is; the values of
-    /// solved edges are made from what their endings were told.
+    /// solved edges are made from what their endings were told, and those above from these.
     ///
     /// # Errors
     ///

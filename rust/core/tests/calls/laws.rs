@@ -2,8 +2,8 @@
 
 use similar_fast_core::search::{Backup, EdgeState, TreeSearch};
 
-/// Words of an arena beside its edges: a header a node, a landmark for every 8th, padding.
-fn tree_nbytes(search: &TreeSearch) -> usize {
+/// Bytes of the arena, with a header for each node and a landmark for every 8th, and of the rows.
+pub(crate) fn tree_nbytes(search: &TreeSearch) -> usize {
     let nodes = search.num_nodes();
     let edges: usize = search
         .nodes()
@@ -22,7 +22,7 @@ fn tree_nbytes(search: &TreeSearch) -> usize {
     4 * (32 + 3 * nodes + 4 * edges + nodes.div_ceil(8) + edges * width)
 }
 
-pub(super) fn check(search: &TreeSearch) {
+pub(crate) fn check(search: &TreeSearch) {
     let config = search.config();
     let limit = config.max_nbytes.unwrap_or(usize::MAX);
     assert!(search.num_nodes() == 1 || tree_nbytes(search) <= limit);
@@ -39,11 +39,8 @@ pub(super) fn check(search: &TreeSearch) {
                     .iter()
                     .copied()
                     .fold(f32::NEG_INFINITY, f32::max);
-                assert!(
-                    edges.values[row] == best,
-                    "{} for {best}",
-                    edges.values[row]
-                );
+                let bits = |value: f32| (value + 0.0).to_bits(); // one zero only
+                assert_eq!(bits(edges.values[row]), bits(best));
                 assert!(below.solved.iter().all(|&solved| solved));
             }
         }

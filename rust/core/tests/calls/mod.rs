@@ -17,8 +17,10 @@ use similar_fast_core::search::{Leaves, TreeSearch};
 
 use draw::{Rows, any_id, any_node, candidates, chosen, config, number};
 
-/// Calls that one input can make, so that no input takes long.
+/// Calls that one input can make, and bytes of a search after which it makes no more: each call is
+/// followed by a save and a load, and no input shall take long.
 const MOST_CALLS: usize = 200;
+const MOST_BYTES: usize = 1 << 17;
 
 /// Makes the calls that these bytes stand for.
 pub(crate) fn make_calls(bytes: &[u8]) {
@@ -31,10 +33,8 @@ fn drive(from: &mut Unstructured<'_>, most: usize) -> Result<Option<TreeSearch>>
         return Ok(None);
     };
     for _ in 0..most {
-        if from.is_empty() {
-            break;
-        }
-        if calls.next(from).is_err() {
+        let is_small = calls.search.nbytes() < MOST_BYTES;
+        if from.is_empty() || !is_small || calls.next(from).is_err() {
             break;
         }
     }
@@ -201,10 +201,11 @@ impl Calls {
             let seen = (search.best_action(), search.principal_variation());
             let found = (search.node_of_key(key), search.is_decided(more));
             let counts = (search.num_open(), search.num_parked(), search.is_full());
+            let is_over = (search.is_exhausted(), search.is_solved());
             let told = search.told(node)?;
             let bits: Vec<u32> = told.iter().map(|number| number.to_bits()).collect();
             let place = (search.path(node)?, search.place(node)?);
-            Ok((seen, found, counts, bits, place))
+            Ok((seen, found, counts, is_over, bits, place))
         });
         Ok(())
     }
