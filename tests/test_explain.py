@@ -20,6 +20,7 @@ from similar_fast.explain import explain, explain_steps
 from similar_fast.explanation import Explanation
 from similar_fast.search import Search
 from similar_fast.tree_search import TreeSearch
+from similar_fast.types import Action
 
 EVER = 2**40
 
@@ -347,9 +348,26 @@ def test_explain_result_that_commits_nothing_says_so() -> None:
     assert why.chosen is None
     assert why.is_decided
     assert str(why) == (
-        "Nothing was chosen: no candidate was visited.\nThe search, by policy gumbel, stopped "
+        "Nothing was chosen: there is no candidate.\nThe search, by policy gumbel, stopped "
         "after 0 simulations: the first screen has no candidates."
     )
+
+
+def test_explain_result_says_whether_anything_was_visited() -> None:
+    class Stuck(LockEnv):
+        def candidates(self) -> tuple[Action, ...]:
+            return (BROKEN, NOTHING)
+
+    visited, unvisited = (
+        Search(ConstantScorer(), num_simulations=1, budget=budget).run(Stuck(), "hard", seed=7)
+        for budget in (8, 0)
+    )
+
+    assert visited.actions == unvisited.actions == ()
+    assert "Nothing was chosen: every candidate that was visited leads nowhere." in str(
+        explain(visited)
+    )
+    assert "Nothing was chosen: no candidate was visited." in str(explain(unvisited))
 
 
 @pytest.mark.parametrize("source", [grown_tree(), grown_channels(), grown_adaptive(), searched()])

@@ -193,7 +193,10 @@ def _numbers(option: Option, of: Explanation) -> Iterator[tuple[str, float | Non
 
 def _sentences(of: Explanation) -> Iterator[str]:
     if of.chosen is None:
-        yield "Nothing was chosen: no candidate was visited."
+        why = "every candidate that was visited leads nowhere"
+        if len(of.unvisited) == of.num_options:
+            why = "no candidate was visited" if of.num_options else "there is no candidate"
+        yield f"Nothing was chosen: {why}."
     else:
         yield f"Chosen: {_name(of.chosen.name)}{_place(of)}."
         yield f"It has {_figures(of.chosen, of)}."
