@@ -413,6 +413,17 @@ def test_sentences_clip_long_and_broken_names() -> None:
     assert "..., one of 2 candidates." in line
 
 
+def test_sentences_tell_the_share_of_visits_and_of_which() -> None:
+    step, node = explain(make_result(small_tree()), step=1), explain(grown_adaptive())
+
+    assert step.chosen is not None
+    assert node.chosen is not None
+    assert step.chosen.share == 4 / 5
+    assert "It has 4 visits (80% of those here), value 0.875" in str(step)
+    assert node.chosen.share == node.chosen.visits / 30
+    assert f"({node.chosen.visits / 30:.0%} of all)" in str(node)
+
+
 def test_sentences_list_at_most_five_unvisited() -> None:
     why = explain(TreeSearch([f"c{i}" for i in range(9)]))
 

@@ -228,7 +228,8 @@ def _place(of: Explanation) -> str:
 
 def _figures(option: Option, of: Explanation) -> str:
     visits = f"{option.visits} visit" + ("" if option.visits == 1 else "s")
-    parts = [f"{visits} ({option.share:.0%} of all)"]
+    whole = "all" if of.decided_by == "score" else "those here"
+    parts = [f"{visits} ({option.share:.0%} of {whole})"]
     if option.value is not None:
         kind = "value" if option.visits else "first value"
         kind = "exact value" if option.is_solved and of.is_solving else kind
