@@ -82,7 +82,24 @@ def search_columns(num_simulations: int, batch: int = BATCH) -> TreeSearch:
     return search
 
 
+def search_words(num_simulations: int) -> TreeSearch:
+    """Candidates as lists of strings, scored in numpy."""
+    search = new_search(WORDS)
+    paths = np.zeros(num_simulations + 1, dtype=np.uint64)
+    paths[search.root] = ROOT
+    while (left := num_simulations - search.num_simulations) > 0:
+        leaves = search.ask(min(BATCH, left))
+        here = extend_all(paths[leaves.parents], leaves.actions)
+        wants = leaves.wants_candidates
+        values = (here >> np.uint64(40)).astype(np.float32) * np.float32(2 / 16777216) - 1
+        candidates = [list(WORDS) if wanted else None for wanted in wants.tolist()]
+        nodes = search.tell(leaves, values, candidates=candidates, priors=priors_below(here[wants]))
+        paths[nodes[wants]] = here[wants]
+    return search
+
+
 def search_strings(num_simulations: int) -> TreeSearch:
+    """Candidates and priors as lists, scored one by one in Python."""
     search = new_search(WORDS)
     paths = {search.root: ROOT}
     while (left := num_simulations - search.num_simulations) > 0:
@@ -181,6 +198,7 @@ def root_visits(search: TreeSearch | Node | ReferenceSearch) -> list[int]:
     ("run", "full_size"),
     [
         pytest.param(search_columns, 100_000, id="columns"),
+        pytest.param(search_words, 100_000, id="words"),
         pytest.param(search_strings, 100_000, id="strings"),
         pytest.param(search_by_hand, 20_000, id="by_hand"),
         pytest.param(search_oracle, 5_000, id="oracle"),

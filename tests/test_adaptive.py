@@ -131,13 +131,13 @@ def test_simulations_that_find_no_place_wait_and_count() -> None:
 
 @pytest.mark.parametrize("options", POLICIES)
 def test_the_same_calls_give_the_same_tree(options: dict[str, Any]) -> None:
-    first, second = (grown(options | {"seed": 5}).save() for _ in range(2))
+    first, second = (grown(options | {"seed": 5}).to_bytes() for _ in range(2))
 
     assert first == second
 
 
 def test_another_seed_gives_another_tree() -> None:
-    assert grown({"seed": 5}).save()[46:] != grown({"seed": 6}).save()[46:]
+    assert grown({"seed": 5}).to_bytes()[46:] != grown({"seed": 6}).to_bytes()[46:]
 
 
 def test_scale_and_offset_of_values_do_not_matter_under_minmax() -> None:
@@ -267,26 +267,26 @@ def test_advance_keeps_candidates_and_open_leaves_below() -> None:
 @pytest.mark.parametrize("options", POLICIES)
 def test_save_and_load_bring_back_the_tree_without_its_open_leaves(options: dict[str, Any]) -> None:
     search = grown(options)
-    data, nodes = search.save(), search.nodes()
+    data, nodes = search.to_bytes(), search.nodes()
     search.ask(5)
 
-    loaded = AdaptiveSearch.load(search.save(), candidates=nodes.candidates)
+    loaded = AdaptiveSearch.from_bytes(search.to_bytes(), candidates=nodes.candidates)
 
-    assert search.save() == data == loaded.save()
+    assert search.to_bytes() == data == loaded.to_bytes()
     assert loaded.in_flight == 0
     assert loaded.nodes().parents.tolist() == nodes.parents.tolist()
     np.testing.assert_array_equal(loaded.nodes().means, nodes.means)
 
 
 def test_load_refuses_what_is_not_whole() -> None:
-    data = grown({}).save()
+    data = grown({}).to_bytes()
 
     with pytest.raises(SearchError, match="expected the right checksum, found"):
-        AdaptiveSearch.load(data[:-1] + bytes([data[-1] ^ 1]))
+        AdaptiveSearch.from_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(SearchError, match=r'expected "SF-ADAPT" at its beginning, found "PK'):
-        AdaptiveSearch.load(b"PK\x03\x04")
+        AdaptiveSearch.from_bytes(b"PK\x03\x04")
     with pytest.raises(ValueError, match="one for each of 31 nodes, got 2"):
-        AdaptiveSearch.load(data, candidates=["a", "b"])
+        AdaptiveSearch.from_bytes(data, candidates=["a", "b"])
 
 
 def test_memory_limit_refuses_to_ask_and_holds() -> None:

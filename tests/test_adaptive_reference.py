@@ -95,7 +95,7 @@ class Pair:
     def save(self) -> None:
         """A loaded search goes on as one whose open leaves were taken back."""
         self.fail(list(self.ids))
-        self.core = AdaptiveSearch.load(self.core.save())
+        self.core = AdaptiveSearch.from_bytes(self.core.to_bytes())
 
     def compare(self) -> None:
         found, reference = self.core.nodes(), self.reference

@@ -436,7 +436,7 @@ class AdaptiveSearch:
             self._core.path(node)
             return self._candidates[node]
 
-    def save(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The tree and its configuration as bytes, with a version and a checksum.
 
         Simulations in flight are left out, as if taken back. Candidates are not in it: keep
@@ -445,11 +445,11 @@ class AdaptiveSearch:
         return self._core.save()
 
     @classmethod
-    def load(cls, data: bytes, *, candidates: Sequence[object] | None = None) -> Self:
-        """The search that `save` wrote; it goes on as the saved one does without its open leaves.
+    def from_bytes(cls, data: bytes, *, candidates: Sequence[object] | None = None) -> Self:
+        """The search that `to_bytes` wrote; it goes on as that one does without its open leaves.
 
         Args:
-            data: What `save` returned. Nothing in it is executed.
+            data: What `to_bytes` returned. Nothing in it is executed.
             candidates: `[num_nodes]`, in the order of the ids.
 
         Raises:
