@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from similar_fast import __version__
 from similar_fast.cli import main
-from similar_fast.cli.arguments import seeds, words
+from similar_fast.cli.arguments import dimension_weights, seeds, words
 from similar_fast.envs.recorded import Recorded
 from similar_fast.errors import EnvError
 from similar_fast.types import Observation
@@ -218,6 +218,12 @@ def test_report_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) 
         ("--arm", "random", "--no-guard"),
         ("--recordings", "x"),
         ("--workers", "0"),
+        ("--arm", "random", "--explain"),
+        ("--arm", "greedy", "--no-merge"),
+        ("--policy", "puct", "--beam-width", "2"),
+        ("--policy", "gumbel", "--c-puct", "2"),
+        ("--policy", "abmcts", "--no-greedy-first"),
+        ("--policy", "widening", "--no-solve"),
     ],
 )
 def test_an_option_without_effect_is_refused(
@@ -241,6 +247,108 @@ def test_arms_that_play_differently_have_different_names(
 
     arms = [json.loads(line)["arm"] for line in out.read_text().splitlines()]
     assert len(set(arms)) == 3
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ("--policy", "uct"),
+        ("--policy", "beam", "--beam-width", "3"),
+        ("--max-seconds", "60"),
+        ("--max-scorer-calls", "100"),
+        ("--max-nbytes", "1000000"),
+        ("--no-merge",),
+        ("--no-solve",),
+        ("--no-early-stop",),
+        ("--no-greedy-first",),
+    ],
+)
+def test_a_resumed_log_does_not_mix_searches(
+    extra: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, seed = first_recording()
+    out = tmp_path / "log.jsonl"
+    base = ("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed))
+    base += ("--scorer", "lexical", "--num-simulations", "4", "--out", str(out))
+
+    codes = [run(capsys, *base, *more)[0] for more in ((), extra, extra)]
+
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert codes == [0, 0, 0]
+    assert len(rows) == 2
+    assert rows[0]["arm"] != rows[1]["arm"]
+
+
+def test_an_auto_policy_is_named_by_what_it_stands_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task, seed = first_recording()
+    base = ("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed), "--json")
+
+    arms = [
+        json.loads(run(capsys, *base, "--scorer", "lexical", "--budget", "4", *more)[1])["arm"]
+        for more in (("--num-simulations", "200"), ("--num-simulations", "201"))
+    ]
+
+    assert "policy=gumbel" in arms[0]
+    assert "policy=puct" in arms[1]
+
+
+@pytest.mark.parametrize(
+    "policy", ["puct", "uct", "gumbel", "best_first", "beam", "abmcts", "widening"]
+)
+def test_search_plays_every_policy_and_explains_it(
+    policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, seed = first_recording()
+    argv = ("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed))
+    argv += ("--scorer", "lexical", "--num-simulations", "12", "--policy", policy)
+
+    code, text, _ = run(capsys, *argv, "--explain")
+    _, plain, _ = run(capsys, *argv)
+    _, document, _ = run(capsys, *argv, "--explain", "--json")
+    _, short, _ = run(capsys, *argv, "--json")
+
+    assert code == 0
+    (search,) = json.loads(document)["searches"]
+    assert search["policy"] == policy
+    assert search["stopped_by"] in ("simulations", "exhausted")
+    assert len(search["explanation"]) == len(search["actions"]) > 0
+    for step, action in zip(search["explanation"], search["actions"], strict=True):
+        assert step["chosen"]["name"] == action
+        for sentence in step["sentences"]:
+            assert sentence in text
+    assert "Chosen: " not in plain
+    (brief,) = json.loads(short)["searches"]
+    assert "explanation" not in brief
+    assert brief["actions"] == search["actions"]
+
+
+def test_search_with_weights_and_no_dimensions_fails_the_episode(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task, seed = first_recording()
+
+    code, _, err = run(
+        capsys,
+        *("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)),
+        *("--scorer", "lexical", "--weights", "3,5,5,1,1"),
+    )
+
+    assert code == 1
+    assert "the scorer gives no dimensions to weigh" in err
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,x", "1,2,3,4,nan", ""])
+def test_malformed_weights_are_a_usage_error(text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["search", "--weights", text])
+
+    assert caught.value.code == 2
+
+
+def test_weights_are_read_in_the_order_of_the_dimensions() -> None:
+    assert dimension_weights("3, 5,5,-1,0.5") == (3.0, 5.0, 5.0, -1.0, 0.5)
 
 
 def test_a_folder_as_a_log_is_one_line_and_exit_code_3(
@@ -300,6 +408,20 @@ def test_demo_solves_recorded_tasks_and_writes_its_report(
     assert code == 0
     assert document["solved"] >= len(document["episodes"]) // 2
     assert report.stat().st_size > 1000
+
+
+def test_demo_explains_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = str(tmp_path / "demo.html")
+    argv = ("demo", "--num-simulations", "8", "--budget", "16", "--report", report, "--explain")
+
+    _, text, _ = run(capsys, *argv)
+    _, document, _ = run(capsys, *argv, "--json")
+
+    for episode in json.loads(document)["episodes"]:
+        assert episode["policy"] == "gumbel"
+        assert len(episode["explanation"]) == max(1, len(episode["actions"]))
+        for step in episode["explanation"]:
+            assert all(sentence in text for sentence in step["sentences"])
 
 
 def test_demo_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from similar_fast.explain import explain, explain_steps
 from similar_fast.explanation import Explanation
 from similar_fast.search import Search
 from similar_fast.tree_search import TreeSearch
+from similar_fast.types import Action
 
 EVER = 2**40
 
@@ -347,9 +348,26 @@ def test_explain_result_that_commits_nothing_says_so() -> None:
     assert why.chosen is None
     assert why.is_decided
     assert str(why) == (
-        "Nothing was chosen: no candidate was visited.\nThe search, by policy gumbel, stopped "
+        "Nothing was chosen: there is no candidate.\nThe search, by policy gumbel, stopped "
         "after 0 simulations: the first screen has no candidates."
     )
+
+
+def test_explain_result_says_whether_anything_was_visited() -> None:
+    class Stuck(LockEnv):
+        def candidates(self) -> tuple[Action, ...]:
+            return (BROKEN, NOTHING)
+
+    visited, unvisited = (
+        Search(ConstantScorer(), num_simulations=1, budget=budget).run(Stuck(), "hard", seed=7)
+        for budget in (8, 0)
+    )
+
+    assert visited.actions == unvisited.actions == ()
+    assert "Nothing was chosen: every candidate that was visited leads nowhere." in str(
+        explain(visited)
+    )
+    assert "Nothing was chosen: no candidate was visited." in str(explain(unvisited))
 
 
 @pytest.mark.parametrize("source", [grown_tree(), grown_channels(), grown_adaptive(), searched()])
@@ -393,6 +411,17 @@ def test_sentences_clip_long_and_broken_names() -> None:
     assert "\n" not in str(line)
     assert len(line) < 180
     assert "..., one of 2 candidates." in line
+
+
+def test_sentences_tell_the_share_of_visits_and_of_which() -> None:
+    step, node = explain(make_result(small_tree()), step=1), explain(grown_adaptive())
+
+    assert step.chosen is not None
+    assert node.chosen is not None
+    assert step.chosen.share == 4 / 5
+    assert "It has 4 visits (80% of those here), value 0.875" in str(step)
+    assert node.chosen.share == node.chosen.visits / 30
+    assert f"({node.chosen.visits / 30:.0%} of all)" in str(node)
 
 
 def test_sentences_list_at_most_five_unvisited() -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from explained_searches import POLICIES, searched
 from report_trees import DIMS, HOSTILE, make_result, small_tree
 from similar_fast.dimensions import DIMENSIONS
+from similar_fast.explain import explain, explain_steps
 from similar_fast.report import render_report, write_report
 from similar_fast.types import Score, SearchTreeNode
 
@@ -55,6 +57,34 @@ def test_render_report_holds_every_number_of_the_result() -> None:
         assert data["texts"][row["text"]] == node.text
         if node.screenshot is not None:
             assert base64.b64decode(data["screenshots"][row["screenshot"]]) == node.screenshot
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_render_report_of_every_policy_tells_why(policy: str) -> None:
+    result = searched(policy)
+
+    page = render_report(result)
+
+    data = read_data(page)
+    assert page.isascii()
+    assert (data["policy"], data["stopped_by"]) == (policy, result.stopped_by)
+    assert len(data["steps"]) == len(result.actions)
+    for step, (row, why) in enumerate(zip(data["steps"], explain_steps(result), strict=True)):
+        assert row["sentences"] == str(explain(result, step=step)).split("\n")
+        assert row["chosen"]["action"] == str(result.actions[step])
+        assert row["chosen"]["dims"] == list(result.scores[step].dims)
+        assert row["runner_up"]["visits"] == why.runner_up.visits
+    for node, row in zip(result.nodes, data["nodes"], strict=True):
+        assert row["merged_with"] == node.merged_with
+        assert (row["is_closed"], row["is_greedy"], row["is_solved"]) == (
+            node.is_closed,
+            node.is_greedy,
+            node.is_solved,
+        )
+
+
+def test_render_report_without_nodes_explains_nothing() -> None:
+    assert read_data(render_report(make_result()))["steps"] == []
 
 
 def test_render_report_stores_a_repeated_screen_once() -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from explained_searches import POLICIES, searched
 from playwright.sync_api import Page, sync_playwright
 from report_trees import BLUE, DIMS, HOSTILE, make_result, small_tree, wide_tree
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.envs.browser import find_chromium
+from similar_fast.explain import explain_steps
 from similar_fast.report import write_report
 from similar_fast.types import Action, Score, SearchResult, SearchTreeNode
 
@@ -309,3 +311,77 @@ def test_numbers_of_a_row_stand_beside_its_action(
         abs(score_box["y"] + score_box["height"] / 2 - action_box["y"] - action_box["height"] / 2)
         < 12
     )
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_report_of_every_policy_tells_why(
+    browser_page: Page, tmp_path: Path, faults: list[str], policy: str
+) -> None:
+    result = searched(policy, num_simulations=60, greedy_margin=0.0, ending_value="last")
+    steps = explain_steps(result)
+
+    open_report(browser_page, tmp_path, result)
+    parts = browser_page.locator("#steps details")
+
+    assert f"Policy {policy}. The search stopped: " in browser_page.locator("#stopped").inner_text()
+    assert parts.count() == len(steps) > 0
+    for place, (why, action) in enumerate(zip(steps, result.actions, strict=True)):
+        part = parts.nth(place)
+        assert part.locator("summary").inner_text() == f"{place + 1}. {action}"
+        assert part.locator("ul").is_visible() == (place == 0)
+        if place > 0:
+            part.locator("summary").focus()
+            browser_page.keyboard.press("Enter")
+        assert part.locator("li").all_inner_texts() == list(why.sentences)
+    assert faults == []
+
+
+def test_comparison_tells_the_numbers_of_both(browser_page: Page, tmp_path: Path) -> None:
+    open_report(browser_page, tmp_path, make_result(small_tree()))
+
+    rows = browser_page.locator("#steps table").first.locator("tbody tr")
+    cells = {
+        row.get_attribute("data-key"): row.locator("td").all_inner_texts() for row in rows.all()
+    }
+
+    assert cells["visits"] == ["6", "3", "3"]
+    assert cells["prior"] == ["0.500", "0.250", "0.250"]
+    assert cells["efficiency"] == ["\u22121.500", "\u22121.500", "0.000"]
+    assert cells["ending"] == ["0.938", "\u2013", "\u2013"]
+    assert list(cells) == ["visits", "value", "prior", "score", "ending", *DIMENSIONS]
+
+
+def test_marks_tell_what_became_of_a_step(browser_page: Page, tmp_path: Path) -> None:
+    nodes = list(small_tree())
+    nodes[2] = replace(nodes[2], is_closed=True, is_solved=True)
+    nodes[4] = replace(nodes[4], is_greedy=True, is_solved=True)
+    nodes[5] = replace(nodes[5], is_merged=True, merged_with=2)
+    nodes[1] = replace(nodes[1], is_solved=True)
+    open_report(browser_page, tmp_path, make_result(tuple(nodes)))
+
+    marks = {
+        node: browser_page.locator(f'.row[data-node="{node}"] .tag').all_inner_texts()
+        for node in (1, 2, 3, 4, 5)
+    }
+    browser_page.locator('.row[data-node="5"] .what').click()
+
+    assert marks == {1: ["solved"], 2: ["dead end"], 3: [], 4: ["done", "greedy"], 5: ["merged"]}
+    place = browser_page.locator("#panel .place").first.inner_text()
+    assert "same screen as node 2, explored there" in place
+
+
+def test_report_without_a_tree_has_no_explanation(browser_page: Page, tmp_path: Path) -> None:
+    open_report(browser_page, tmp_path, make_result())
+
+    assert not browser_page.locator("#why").is_visible()
+
+
+def test_explanation_fits_a_phone(browser_page: Page, tmp_path: Path) -> None:
+    browser_page.set_viewport_size({"width": 360, "height": 740})
+    try:
+        open_report(browser_page, tmp_path, searched())
+
+        assert browser_page.locator("#steps table").first.is_visible()
+        assert browser_page.evaluate("document.documentElement.scrollWidth") <= 360
+    finally:
+        browser_page.set_viewport_size({"width": 1280, "height": 900})

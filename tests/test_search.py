@@ -271,6 +271,8 @@ def test_run_reports_progress_that_grows() -> None:
         {"backup_value": "best"},
         {"commit": "never"},
         {"ending_value": "first"},
+        {"weights": (1.0, 2.0)},
+        {"weights": (1.0, 2.0, 3.0, 4.0, float("nan"))},
     ],
 )
 def test_search_with_a_bad_setting_raises_value_error(settings: dict[str, object]) -> None:

@@ -193,7 +193,10 @@ def _numbers(option: Option, of: Explanation) -> Iterator[tuple[str, float | Non
 
 def _sentences(of: Explanation) -> Iterator[str]:
     if of.chosen is None:
-        yield "Nothing was chosen: no candidate was visited."
+        why = "every candidate that was visited leads nowhere"
+        if len(of.unvisited) == of.num_options:
+            why = "no candidate was visited" if of.num_options else "there is no candidate"
+        yield f"Nothing was chosen: {why}."
     else:
         yield f"Chosen: {_name(of.chosen.name)}{_place(of)}."
         yield f"It has {_figures(of.chosen, of)}."
@@ -225,7 +228,8 @@ def _place(of: Explanation) -> str:
 
 def _figures(option: Option, of: Explanation) -> str:
     visits = f"{option.visits} visit" + ("" if option.visits == 1 else "s")
-    parts = [f"{visits} ({option.share:.0%} of all)"]
+    whole = "all" if of.decided_by == "score" else "those here"
+    parts = [f"{visits} ({option.share:.0%} of {whole})"]
     if option.value is not None:
         kind = "value" if option.visits else "first value"
         kind = "exact value" if option.is_solved and of.is_solving else kind
@@ -234,13 +238,14 @@ def _figures(option: Option, of: Explanation) -> str:
         parts.append(f"prior {option.prior:.4g}")
     if option.score is not None:
         parts.append(f"score {option.score:.4g}")
+    if option.dims is not None:
+        named = zip(of.dim_names, option.dims, strict=True)
+        parts[-1] += f" ({', '.join(f'{name} {x:.4g}' for name, x in named)})"
     if option.is_closed:
         parts.append("it leads nowhere")
     elif option.is_solved:
         parts.append("every way on is known to its end")
-    dims = option.dims or ()
-    named = (f"{name} {x:.4g}" for name, x in zip(of.dim_names, dims, strict=False))
-    return ", ".join(parts) + (f" ({', '.join(named)})" if dims else "")
+    return ", ".join(parts)
 
 
 def _rule(of: Explanation) -> str:

@@ -19,7 +19,7 @@ function format(value, digits) {
     : value.toFixed(size >= 100 ? Math.max(1, digits - 2) : digits);
   return text.replace("-", "\u2212");
 }
-const count = (n) => n.toLocaleString("en-US");
+const count = (n) => n.toLocaleString("en-US").replace("-", "\u2212");
 
 function showOutcome() {
   document.title = data.title;
@@ -73,6 +73,55 @@ function showActions() {
   });
 }
 
+const STOPPED = {
+  simulations: "its simulations were spent",
+  budget: "its environment steps were spent",
+  seconds: "its time was spent",
+  "scorer calls": "its scorer calls were spent",
+  exhausted: "nothing was left to visit",
+  decided: "what was left could not change the first action",
+  "no candidates": "the first screen has no candidates",
+};
+
+function showStop() {
+  const why = STOPPED[data.stopped_by] ?? data.stopped_by;
+  byId("stopped").textContent = `Policy ${data.policy}. The search stopped: ${why}.`;
+}
+
+// One part that opens for each committed action: the sentences, then the two options side by side.
+function showWhy() {
+  byId("why").hidden = data.steps.length === 0;
+  data.steps.forEach((step, i) => {
+    const name = step.chosen === null ? "No action" : `${i + 1}. ${step.chosen.action || "(no text)"}`;
+    const list = make("ul", {}, ...step.sentences.map((text) => make("li", { textContent: text })));
+    const part = make("details", { open: i === 0 }, make("summary", { textContent: name }), list);
+    if (step.chosen !== null && step.runner_up !== null) part.append(makeComparison(step));
+    byId("steps").append(part);
+  });
+}
+
+// A row for each number, the chosen one less the runner-up at its end.
+function makeComparison({ chosen, runner_up: other }) {
+  const table = make("table", {}, make("caption", { textContent: "The chosen action and the runner-up in numbers" }));
+  const head = ["", "Chosen", "Runner-up", "Difference"];
+  table.append(make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col", textContent: name })))));
+  const body = make("tbody");
+  const add = (name, mine, theirs, show) => {
+    if (mine === null && theirs === null) return;
+    const isBoth = typeof mine === "number" && typeof theirs === "number";
+    const values = [show(mine), show(theirs), isBoth ? show(mine - theirs) : "\u2013"];
+    const label = name[0].toUpperCase() + name.slice(1);
+    const row = make("tr", {}, make("th", { scope: "row", textContent: label }), ...values.map((text) => make("td", { textContent: text })));
+    row.dataset.key = name;
+    body.append(row);
+  };
+  add("visits", chosen.visits, other.visits, count);
+  for (const name of ["value", "prior", "score", "ending"]) add(name, chosen[name], other[name], (x) => format(x, 3));
+  data.dimensions.forEach((d, i) => add(d.name, chosen.dims?.[i] ?? null, other.dims?.[i] ?? null, (x) => format(x, 3)));
+  table.append(body);
+  return table;
+}
+
 // The tree. `rows` holds the rows that stand on the page; a node's children are made when it opens.
 const children = nodes.map(() => []);
 const depth = nodes.map(() => 0);
@@ -101,6 +150,16 @@ function linkChildren() {
 
 const nameOf = (id) => (id === 0 ? "First screen" : nodes[id].action || "(no text)");
 
+function marksOf(node) {
+  const marks = [];
+  if (node.is_done) marks.push("done");
+  if (node.is_greedy) marks.push("greedy");
+  if (node.is_closed) marks.push("dead end");
+  else if (node.is_solved && !node.is_done) marks.push("solved");
+  if (node.merged_with >= 0) marks.push("merged");
+  return marks;
+}
+
 function makeRow(id) {
   const node = nodes[id];
   const parent = nodes[node.parent];
@@ -113,7 +172,7 @@ function makeRow(id) {
   const edge = make("span", { className: "edge" }, make("span", { className: "twist" }),
     make("span", { className: "what", textContent: nameOf(id), title: nameOf(id) }));
   edge.setAttribute("role", "gridcell");
-  if (node.is_done) edge.append(make("span", { className: "tag", textContent: "done" }));
+  for (const text of marksOf(node)) edge.append(make("span", { className: "tag", textContent: text }));
   const visits = cell(count(node.visits), "visits", "visits");
   visits.style.setProperty("--share", parent && parent.visits > 0 ? Math.min(1, node.visits / parent.visits) : 0);
   const row = make("div", { className: "row", tabIndex: -1 }, edge, visits,
@@ -249,6 +308,10 @@ function showDetails(id) {
   const place = [`Node ${id}`, `depth ${depth[id]}`, `${count(children[id].length)} candidates`];
   if (node.is_chosen) place.push("on the chosen path");
   if (node.is_done) place.push("episode ends here");
+  if (node.is_greedy) place.push("where the greedy walk ended");
+  if (node.is_closed) place.push("leads nowhere");
+  if (node.is_solved) place.push("every way on is known to its end");
+  if (node.merged_with >= 0) place.push(`same screen as node ${node.merged_with}, explored there`);
   if (node.visits === 0) place.push("never visited");
   const close = make("button", { type: "button", className: "close", textContent: "Close" });
   close.addEventListener("click", () => panel.classList.remove("open"));
@@ -317,6 +380,8 @@ function start() {
   showOutcome();
   showCost();
   showActions();
+  showStop();
+  showWhy();
   const columns = ["Step", "Visits", "Value", "Prior", "Score", ...(hasDims ? data.dimensions.map((d) => d.symbol) : [])];
   tree.style.setProperty("--dims", data.dimensions.length);
   tree.classList.toggle("plain", !hasDims);

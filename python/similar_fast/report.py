@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
+from similar_fast.explain import explain_steps
+from similar_fast.explanation import Explanation, Option
 from similar_fast.types import Score, SearchResult, SearchTreeNode
 
 __all__ = ["render_report", "write_report"]
@@ -110,6 +112,7 @@ def _payload(result: SearchResult) -> dict[str, Any]:
     texts: dict[str, int] = {}
     screenshots: dict[bytes, int] = {}
     nodes = [_node_payload(node, texts, screenshots) for node in result.nodes]
+    steps = explain_steps(result) if result.nodes else ()
     return {
         "dimensions": [
             {"name": str(dimension), "symbol": DIMENSION_INFO[dimension].symbol}
@@ -120,6 +123,9 @@ def _payload(result: SearchResult) -> dict[str, Any]:
         "instruction": result.instruction,
         "success": result.success,
         "is_done": result.is_done,
+        "policy": result.policy,
+        "stopped_by": result.stopped_by,
+        "steps": [_step_payload(step) for step in steps],
         "actions": [str(action) for action in result.actions],
         "scores": [_score_payload(score) for score in result.scores],
         "cost": {
@@ -151,8 +157,33 @@ def _node_payload(
         "score": None if node.score is None else _score_payload(node.score),
         "is_done": bool(node.is_done),
         "is_chosen": bool(node.is_chosen),
+        "is_closed": bool(node.is_closed),
+        "is_greedy": bool(node.is_greedy),
+        "is_solved": bool(node.is_solved),
+        "merged_with": int(node.merged_with),
         "text": texts.setdefault(node.text, len(texts)),
         "screenshot": None if png is None else screenshots.setdefault(png, len(screenshots)),
+    }
+
+
+def _step_payload(step: Explanation) -> dict[str, Any]:
+    return {
+        "sentences": list(step.sentences),
+        "chosen": None if step.chosen is None else _option_payload(step.chosen),
+        "runner_up": None if step.runner_up is None else _option_payload(step.runner_up),
+    }
+
+
+def _option_payload(option: Option) -> dict[str, Any]:
+    return {
+        "node": option.id,
+        "action": option.name,
+        "visits": int(option.visits),
+        "value": None if option.value is None else _number(option.value),
+        "prior": None if option.prior is None else _number(option.prior),
+        "score": None if option.score is None else _number(option.score),
+        "ending": None if option.ending is None else _number(option.ending.total),
+        "dims": None if option.dims is None else [_number(x) for x in option.dims],
     }
 
 

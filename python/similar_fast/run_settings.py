@@ -1,12 +1,13 @@
 """What a `Search` was made with, and what it says of itself while it runs."""
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Literal, TypeAlias, get_args
 
 from similar_fast.cursor import Path
+from similar_fast.dimensions import DIMENSIONS
 
-__all__ = ["CancelledRunError", "RunPolicy", "RunSettings", "SearchProgress"]
+__all__ = ["CancelledRunError", "RunPolicy", "RunSettings", "SearchProgress", "resolve_policy"]
 
 RunPolicy: TypeAlias = Literal[
     "auto", "puct", "uct", "gumbel", "best_first", "beam", "abmcts", "widening"
@@ -70,6 +71,12 @@ class RunSettings:
         for name in ("c_puct", "greedy_margin"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if self.weights is not None and not (
+            len(self.weights) == len(DIMENSIONS) and all(map(isfinite, self.weights))
+        ):
+            raise ValueError(
+                f"weights must be {len(DIMENSIONS)} finite numbers, got {self.weights}"
+            )
         if not 0 < self.prior_temperature < inf:
             raise ValueError(
                 f"prior_temperature must be finite and above 0, got {self.prior_temperature}"
@@ -78,9 +85,14 @@ class RunSettings:
     @property
     def chosen_policy(self) -> RunPolicy:
         """The policy, `auto` resolved by the number of simulations."""
-        if self.policy != "auto":
-            return self.policy
-        return "gumbel" if self.num_simulations <= _GUMBEL_SIMULATIONS else "puct"
+        return resolve_policy(self.policy, self.num_simulations)
+
+
+def resolve_policy(policy: RunPolicy, num_simulations: int) -> RunPolicy:
+    """The policy itself, or what `auto` stands for with so many simulations."""
+    if policy != "auto":
+        return policy
+    return "gumbel" if num_simulations <= _GUMBEL_SIMULATIONS else "puct"
 
 
 @dataclass(frozen=True, slots=True)

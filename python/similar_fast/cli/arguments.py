@@ -1,8 +1,9 @@
 """Arguments that several commands take, and how they are read."""
 
 import argparse
+from math import isfinite
 
-__all__ = ["HelpFormatter", "add_miniwob_arguments", "seeds", "words"]
+__all__ = ["HelpFormatter", "add_miniwob_arguments", "dimension_weights", "seeds", "words"]
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -38,6 +39,17 @@ def words(text: str) -> list[str]:
     if not found:
         raise argparse.ArgumentTypeError("expected at least one name")
     return list(dict.fromkeys(found))
+
+
+def dimension_weights(text: str) -> tuple[float, ...]:
+    """Five numbers in a comma list, in the order of the dimensions: H, OS, E, TR, C."""
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no comma list of numbers") from None
+    if len(weights) != 5 or not all(map(isfinite, weights)):
+        raise argparse.ArgumentTypeError(f"expected 5 finite numbers H,OS,E,TR,C, got {text!r}")
+    return weights
 
 
 def add_miniwob_arguments(parser: argparse._ActionsContainer) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments
 from similar_fast.cli.output import Output
+from similar_fast.cli.search_options import explanation_lines, search_document
 
 if TYPE_CHECKING:
     from similar_fast.protocols import Environment
@@ -36,6 +37,9 @@ def add_parser(
     parser.add_argument("--budget", type=int, default=128, metavar="STEPS")
     parser.add_argument(
         "--report", type=Path, default=Path("similar-fast-demo.html"), metavar="FILE"
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="tell why each action was committed, in sentences"
     )
     parser.add_argument("--browser", action="store_true", help="the same tasks in a live Chromium")
     add_miniwob_arguments(parser)
@@ -73,8 +77,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
             results.append(result)
             bar.advance()
             _print_result(output, result)
+            if args.explain:
+                output.text(*explanation_lines(result))
     report = write_report(max(results, key=lambda r: (r.success, len(r.nodes))), args.report)
-    _print_summary(output, results, report)
+    _print_summary(output, results, report, is_explained=args.explain)
     return 0
 
 
@@ -104,7 +110,9 @@ def _print_result(output: Output, result: "SearchResult") -> None:
     )
 
 
-def _print_summary(output: Output, results: list["SearchResult"], report: Path) -> None:
+def _print_summary(
+    output: Output, results: list["SearchResult"], report: Path, *, is_explained: bool
+) -> None:
     tasks = list(dict.fromkeys(result.task for result in results))
     rows = []
     for task in tasks:
@@ -122,12 +130,8 @@ def _print_summary(output: Output, results: list["SearchResult"], report: Path) 
             "solved": solved,
             "episodes": [
                 {
-                    "task": r.task,
-                    "seed": r.seed,
-                    "success": r.success,
-                    "actions": [str(action) for action in r.actions],
+                    **search_document(r, is_explained=is_explained),
                     "scores": [score.total for score in r.scores],
-                    "num_simulations": r.num_simulations,
                     "env_steps": r.env_steps,
                     "resets": r.resets,
                     "seconds": r.seconds,

@@ -5,20 +5,31 @@ import contextlib
 import hashlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 from similar_fast.cli.playing import Failure, Play, Played, play_all
+from similar_fast.cli.search_options import (
+    SEARCH_OPTIONS,
+    add_search_arguments,
+    explanation_lines,
+    idle_options,
+    make_search,
+    search_document,
+    search_name,
+    search_policy,
+)
 from similar_fast.errors import EnvError
 
 if TYPE_CHECKING:
     from similar_fast.envs.recorded import Recorded
     from similar_fast.episodes import Episode
     from similar_fast.protocols import Environment, Scorer
+    from similar_fast.types import SearchResult
 
 __all__ = ["add_parser", "run"]
 
@@ -80,53 +91,12 @@ def add_parser(
         action="store_false",
         help="heuristic and greedy: may repeat an action on the same screen",
     )
-    _add_search_arguments(parser.add_argument_group("search"))
+    add_search_arguments(parser.add_argument_group("search"))
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, metavar="FILE", help="JSON Lines log to go on with")
     out.add_argument("--name", help="the arm's name in the log (default: made of its settings)")
     out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
     parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
-
-
-def _add_search_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--budget", type=int, metavar="STEPS", help="environment steps at most")
-    group.add_argument("--num-simulations", type=int, default=256, help="simulations at most")
-    group.add_argument("--max-batch-size", type=int, default=16, help="screens scored together")
-    group.add_argument(
-        "--policy", choices=("puct", "uct"), default="puct", help="how edges are selected"
-    )
-    group.add_argument("--c-puct", type=float, default=1.0, help="weight of exploration")
-    group.add_argument(
-        "--backup", choices=("mean", "max"), default="mean", help="what an edge keeps of its values"
-    )
-    group.add_argument(
-        "--backup-value",
-        choices=("edge", "screen", "mix"),
-        default="mix",
-        help="what a simulation sends up: the edge's score, the best on the new screen, their mean",
-    )
-    group.add_argument(
-        "--prior-temperature", type=float, default=1.0, help="of the priors; small is greedy"
-    )
-    group.add_argument(
-        "--greedy-margin",
-        type=float,
-        default=0.1,
-        help="how much better than the greedy ending another must be, of the range of scores",
-    )
-    group.add_argument(
-        "--ending-value",
-        choices=("last", "mean"),
-        default="mean",
-        help="what an ending is worth: its last score, or the mean of its scores",
-    )
-    group.add_argument(
-        "--commit",
-        choices=("ending", "visits"),
-        default="ending",
-        help="the best ending, or the most visited path",
-    )
-    group.add_argument("--screenshots", action="store_true", help="take pictures for the report")
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -140,6 +110,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     log = EpisodeLog(args.out)
     failures: list[Failure] = []
+    searches: list[dict[str, Any]] = []
     try:
         left = log.missing(arm, pairs)
         if len(left) < len(pairs):
@@ -159,6 +130,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
                 episode = played.episode
                 log.append(episode)
                 _write_report(args, arm, played)
+                if played.result is not None:
+                    searches.append(search_document(played.result, is_explained=args.explain))
+                    _print_explanation(args, output, played.result)
                 solved = "solved" if episode.success else "not solved"
                 bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
 
@@ -168,7 +142,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
         tasks = list(dict.fromkeys(task for task, _ in pairs))
-        _print_summary(output, arm, tasks, rows, failures)
+        _print_summary(output, arm, tasks, rows, failures=failures, searches=searches)
     finally:
         log.close()
     if failures:
@@ -176,6 +150,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
             f"{len(failures)} episodes failed and are not in the log; run again to retry them"
         )
     return 1 if failures else 0
+
+
+def _print_explanation(args: argparse.Namespace, output: Output, result: "SearchResult") -> None:
+    if args.explain:
+        verdict = "solved" if result.success else "not solved"
+        output.text(f"{result.task} seed {result.seed}: {verdict}", *explanation_lines(result), "")
 
 
 def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
@@ -191,23 +171,6 @@ def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
     write_report(played.result, folder / f"{episode.task}-{episode.seed}.html")
 
 
-_SEARCH_OPTIONS = [
-    "budget",
-    "num_simulations",
-    "max_batch_size",
-    "policy",
-    "c_puct",
-    "backup",
-    "backup_value",
-    "prior_temperature",
-    "greedy_margin",
-    "ending_value",
-    "commit",
-    "screenshots",
-    "report",
-]
-
-
 def _check(args: argparse.Namespace) -> None:
     """Refuses numbers that make no sense, and options that this arm would not look at.
 
@@ -217,22 +180,27 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("workers", "max_steps", "num_simulations", "max_batch_size"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-    for name in _ignored_options(args):
-        if getattr(args, name) != args.defaults[name]:
-            option = "no-guard" if name == "guard" else name.replace("_", "-")
-            raise ValueError(
-                f"--{option} has no effect with --arm {args.arm}, --scorer {args.scorer} and "
-                f"--env {args.env}"
-            )
+    _refuse(args, _ignored_options(args), f"--scorer {args.scorer} and --env {args.env}")
+    if args.arm == "search":
+        _refuse(args, idle_options(args), f"--policy {search_policy(args)}")
     if args.report is not None:
         args.report.mkdir(parents=True, exist_ok=True)
 
 
+def _refuse(args: argparse.Namespace, names: Iterable[str], where: str) -> None:
+    """Raises for the first of these options that was given."""
+    for name in names:
+        default = args.defaults[name]
+        if getattr(args, name) != default:
+            option = ("no-" if default is True else "") + name.replace("_", "-")
+            raise ValueError(f"--{option} has no effect with --arm {args.arm}, {where}")
+
+
 def _ignored_options(args: argparse.Namespace) -> list[str]:
     """What the chosen arm, scorer and environment do not look at."""
-    ignored = []
+    ignored: list[str] = []
     if args.arm != "search":
-        ignored += _SEARCH_OPTIONS
+        ignored += SEARCH_OPTIONS
     if args.arm in ("search", "random"):
         ignored += ["temperature", "guard"]
     if args.arm in ("heuristic", "random"):
@@ -256,9 +224,7 @@ def _arm_name(args: argparse.Namespace) -> str:
     if scorer == "embedding":
         scorer += f":{_model_digest(args)}"
     if args.arm == "search":
-        names = _SEARCH_OPTIONS[: _SEARCH_OPTIONS.index("screenshots")]
-        settings = ",".join(f"{name}={getattr(args, name)}" for name in names)
-        return f"search({scorer},{settings},{common})"
+        return f"search({scorer},{search_name(args)},{common})"
     pick = f"temperature={args.temperature:g}" if args.temperature else "argmax"
     guard = "guard" if args.guard else "no-guard"
     return f"{args.arm}({scorer},{pick},{guard},{common})"
@@ -344,25 +310,9 @@ def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
 
 def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
     from similar_fast.episodes import run_search
-    from similar_fast.search import Search, SearchProgress
+    from similar_fast.search import SearchProgress
 
-    search = Search(
-        _scorer(args),
-        num_simulations=args.num_simulations,
-        max_batch_size=args.max_batch_size,
-        seed=args.seed,
-        budget=args.budget,
-        max_depth=args.max_steps,
-        policy=args.policy,
-        c_puct=args.c_puct,
-        backup=args.backup,
-        backup_value=args.backup_value,
-        prior_temperature=args.prior_temperature,
-        greedy_margin=args.greedy_margin,
-        ending_value=args.ending_value,
-        commit=args.commit,
-        screenshots=args.screenshots,
-    )
+    search = make_search(args, _scorer(args))
 
     def search_one(env: "Environment", task: str, seed: int, stop: threading.Event) -> Played:
         def say(now: SearchProgress) -> None:
@@ -389,7 +339,13 @@ def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Enviro
 
 
 def _print_summary(
-    output: Output, arm: str, tasks: list[str], rows: list["Episode"], failures: list[Failure]
+    output: Output,
+    arm: str,
+    tasks: list[str],
+    rows: list["Episode"],
+    *,
+    failures: list[Failure],
+    searches: list[dict[str, Any]],
 ) -> None:
     def share(found: list["Episode"]) -> float:
         return 100.0 * sum(e.success for e in found) / len(found)
@@ -427,6 +383,7 @@ def _print_summary(
                 task: {"n": len(found), "success_percent": shares[task]}
                 for task, found in by_task.items()
             },
+            "searches": searches,
             "failed": [{"task": f.task, "seed": f.seed, "error": str(f.error)} for f in failures],
             "env_steps": sum(e.env_steps for e in rows),
             "resets": sum(e.resets for e in rows),
