@@ -79,6 +79,7 @@ loom: ## every order of the batcher's threads, up to two forced switches
 .PHONY: lint
 lint: build ## format, lints, types, stubs, import floors
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .

@@ -270,7 +270,8 @@ class TreeSearch:
 
         Returns:
             `kept`, `[num_nodes]` int64: the old id of each node, in the order of the new ids; empty
-            where the child was not expanded, as the root is a new node then.
+            where the child was not expanded, as the root is a new node then. In a deterministic
+            search new nodes may follow, where this ends a round by discarding its last open leaf.
 
         Raises:
             ValueError: There is no such action, or the candidates are outside of their range.

@@ -42,7 +42,7 @@ class TreeSettings:
 
     Attributes:
         policy: How an edge is selected.
-        c_puct: Weight of the second term of `puct` and `uct`, at least 0.
+        c_puct: Weight of the second term of `puct` and `uct`, from 0 to 1e30.
         c_visit: Weight of values in `gumbel` while there are few visits, at least 0.
         c_scale: Weight of values in `gumbel`, at least 0; 0.1 in the authors' code for q in [0, 1].
         max_considered: Candidates of the root that `gumbel` tries at most, at least 1.
@@ -67,7 +67,8 @@ class TreeSettings:
         weights: `[channels]`, whose weighted sum of the numbers is the value. None where `channels`
             is 0, and where a gate gives weights with every leaf.
         solve: Whether parts of the tree that are known to their terminal ends get their exact
-            value, the greatest of their endings, and no more visits (Winands et al. 2008).
+            value, the greatest of their endings, and no more visits (Winands et al. 2008); but a
+            plan of `gumbel` visits all its candidates evenly.
         deterministic: Whether tells are applied in the order of the asks, once no asked leaf is
             open, so that the tree does not depend on who answers first; no leaf is asked for
             meanwhile.

@@ -106,7 +106,8 @@ pub struct Config {
     /// How many numbers a leaf is told, and how they become its value.
     pub channels: Channels,
     /// Whether parts of the tree that are known to their terminal ends get their exact value, the
-    /// greatest of their endings, and no more visits.
+    /// greatest of their endings, and no more visits; but a plan of Gumbel visits all its candidates
+    /// evenly.
     pub solve: bool,
     /// Whether tells are applied in the order of the asks, once no asked leaf is open, so that the
     /// tree does not depend on who answers first. No leaf is asked for meanwhile.

@@ -23,12 +23,12 @@ pub enum Policy {
     /// `q + ((c * sqrt(N)) * p) / (1 + n)`, where `N` are the node's visits, one more than the sum of
     /// its edges' visits, `n` the edge's visits, `p` its prior and `q` its normalised value.
     Puct {
-        /// `c_puct`, the weight of the prior; at least 0.
+        /// `c_puct`, the weight of the prior; from 0 to 1e30.
         c: f32,
     },
     /// `q + c * sqrt(ln(N) / n)`; edges without visits first, of these the one with the highest prior.
     Uct {
-        /// The weight of the bonus; at least 0, `sqrt(2)` in UCB1.
+        /// The weight of the bonus; from 0 to 1e30, `sqrt(2)` in UCB1.
         c: f32,
     },
     /// At the root sequential halving over the candidates of the greatest `g + ln(p) + sigma(q)`, with

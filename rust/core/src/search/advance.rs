@@ -15,7 +15,8 @@ impl TreeSearch {
     /// Nodes get new ids, breadth first. Returned are the old ids, `[num_nodes]`, in the order of the
     /// new ones, so that a column kept beside the tree follows by taking these rows. Where the child
     /// is not expanded, `candidates` are read, the root is a new node and nothing is returned: no old
-    /// node is kept.
+    /// node is kept. In a deterministic search more nodes may follow those kept, where this ends a
+    /// round by discarding its last open leaf; [`Self::settled`] has them.
     ///
     /// # Errors
     ///

@@ -9,6 +9,9 @@
 //! Source: Karnin et al. 2013, "Almost optimal exploration in multi-armed bandits", algorithm 1, and
 //! Danihelka et al. 2022, "Policy improvement by planning with Gumbel", algorithm 2.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::{Gumbel, Policy, TreeSearch, check_length, invalid, is_value};
 use crate::Error;
 use crate::select::{logit, sigma};
@@ -166,14 +169,15 @@ impl TreeSearch {
             let edge = self.tree.edge(Block::ROOT, index);
             plan.since(index, &edge)
         });
-        let mut visits: Vec<u32> = visits.collect();
+        let places = visits.enumerate();
+        let mut least: BinaryHeap<_> = places.map(|(at, visits)| Reverse((visits, at))).collect();
         shares.clear();
         shares.extend(plan.considered.iter().map(|&edge| (edge, 0)));
         for _ in 0..times {
-            let least = visits.iter().enumerate().min_by_key(|&(_, visits)| visits);
-            let place = least.map_or(0, |(place, _)| place);
-            visits[place] += 1;
-            shares[place].1 += 1;
+            if let Some(mut first) = least.peek_mut() {
+                first.0.0 += 1;
+                shares[first.0.1].1 += 1;
+            }
         }
         shares.retain(|&(_, share)| share > 0);
         shares.sort_unstable();
