@@ -336,6 +336,21 @@ def test_explain_result_says_what_stopped_the_search(
     assert f"stopped after {result.num_simulations} simulations" in str(why)
 
 
+def test_explain_result_of_a_decided_search_compares_with_its_full_run() -> None:
+    settings = {"commit": "visits", "solve": False, "c_puct": 0.1, "num_simulations": 60}
+    early = searched(**settings)
+    full = searched(early_stop=False, **settings)
+
+    why = explain(early)
+
+    assert early.stopped_by == "decided"
+    assert early.num_simulations < full.num_simulations == 60
+    assert early.actions[0] == full.actions[0]
+    assert "what was left of its simulations could not change the first action" in str(why)
+    assert "Rule: the most visited path is committed; of equals the highest value." in str(why)
+    assert why.overtaken_after == 1
+
+
 def test_explain_result_that_commits_nothing_says_so() -> None:
     class Empty(LockEnv):
         def candidates(self) -> tuple[()]:
