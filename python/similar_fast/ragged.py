@@ -37,6 +37,8 @@ def column(name: str, values: ArrayLike, dtype: type[Scalar]) -> NDArray[Scalar]
     Raises:
         ValueError: It has not exactly one axis.
     """
+    if isinstance(values, np.ndarray) and values.dtype == dtype and values.ndim == 1:
+        return values
     with np.errstate(over="ignore"):  # the core names the row of a number too great for float32
         column = np.asarray(values, dtype=dtype)
     if column.ndim != 1:
@@ -98,7 +100,9 @@ def ragged_floats(
         ValueError: There is not one list or None for each row, or not one number (or `width`
             numbers) for each of the row's candidates.
     """
-    if rows is None or isinstance(rows, np.ndarray):
+    if rows is None:
+        return None
+    if isinstance(rows, np.ndarray):
         return table(name, rows, width)
     found = [0 if row is None else len(row) for row in rows]  # type: ignore[arg-type]  # a list
     expected = [0] * len(found) if counts is None else np.maximum(counts, 0).tolist()
