@@ -98,7 +98,7 @@ FUZZ_COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 
 
 .PHONY: fuzz
 fuzz: ## any calls and any saved file, FUZZ_SECONDS=600 for each; findings lie in target/fuzz
-	RUSTFLAGS="$(FUZZ_COVERAGE)" cargo build --quiet --locked --release --manifest-path rust/fuzz/Cargo.toml \
+	RUSTFLAGS="$(FUZZ_COVERAGE)" cargo build --quiet --release --manifest-path rust/fuzz/Cargo.toml \
 	  --target $(FUZZ_HOST) --target-dir target/fuzz
 	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p target/fuzz/$$target; \
