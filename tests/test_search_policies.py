@@ -229,6 +229,25 @@ def test_memory_cap_keeps_the_search_going() -> None:
     assert len(capped) < len({node.parent for node in free.nodes}) / 2
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_search_without_early_stop_ends_as_well(policy: RunPolicy) -> None:
+    search = Search(CodeScorer(), policy=policy, max_depth=1, num_simulations=500, early_stop=False)
+
+    result = search.run(LockEnv(), "hard", seed=7)
+
+    assert result.stopped_by in ("exhausted", "simulations")
+
+
+@pytest.mark.parametrize("policy", ["abmcts", "widening"])
+def test_an_adaptive_search_ends_when_its_memory_is_spent(policy: RunPolicy) -> None:
+    search = Search(CodeScorer(), policy=policy, max_nbytes=2000, num_simulations=300)
+
+    result = search.run(LockEnv(), "endless", seed=7)
+
+    assert result.stopped_by == "memory"
+    assert 0 < result.num_simulations < 300
+
+
 def test_arun_runs_so_many_at_a_time() -> None:
     running: list[int] = []
     most: list[int] = []

@@ -20,6 +20,7 @@ _STOPPED = {
     "scorer calls": "its scorer calls were spent (max_scorer_calls)",
     "exhausted": "nothing was left to visit",
     "decided": "what was left of its simulations could not change the first action",
+    "memory": "its memory was spent (max_nbytes)",
     "no candidates": "the first screen has no candidates",
 }
 _RULES = {

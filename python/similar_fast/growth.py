@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.adaptive import AdaptiveSearch
+from similar_fast.errors import SearchError
 from similar_fast.run_settings import RunSettings
 from similar_fast.screens import Screen, priors_from_scores
 from similar_fast.tree_columns import EdgeState
@@ -89,7 +90,10 @@ class Growth(Protocol):
         ...
 
     def start(self, num_simulations: int) -> list[Pick]:
-        """The edges that the next simulations visit; none where nothing is left."""
+        """The edges that the next simulations visit.
+
+        None where all of them were completed on what is known, or no further one can be made.
+        """
         ...
 
     def start_at(self, node: int, edge: int) -> Pick | None:
@@ -155,19 +159,14 @@ class TreeGrowth:
 
     def start(self, num_simulations: int) -> list[Pick]:
         """One batch of simulations; those that end at a known leaf are completed already."""
-        while not self._tree.is_exhausted:
-            before = self._tree.num_simulations
+        try:
             leaves = self._tree.ask(num_simulations)
-            if len(leaves) or self._tree.num_simulations - before >= num_simulations:
-                rows = zip(
-                    leaves.ids.tolist(),
-                    leaves.parents.tolist(),
-                    leaves.actions.tolist(),
-                    strict=True,
-                )
-                return [Pick(*row) for row in rows]
-            num_simulations -= self._tree.num_simulations - before
-        return []
+        except SearchError:  # the root is solved, best-first search is through, or the tree is full
+            return []
+        rows = zip(
+            leaves.ids.tolist(), leaves.parents.tolist(), leaves.actions.tolist(), strict=True
+        )
+        return [Pick(*row) for row in rows]
 
     def start_at(self, node: int, edge: int) -> Pick | None:
         """One simulation to an edge of the caller's choice."""
@@ -234,6 +233,7 @@ class AdaptiveGrowth:
         self._screens = {0: root}
         self._waiting = {0: root.best_first()}
         self._behind: dict[tuple[int, int], int] = {}
+        self._is_full = False
 
     @property
     def num_simulations(self) -> int:
@@ -247,7 +247,11 @@ class AdaptiveGrowth:
         """One batch; screens that have no further candidate are told so, and asked no more."""
         picks: list[Pick] = []
         while not picks and not self._tree.is_exhausted:
-            leaves = self._tree.ask(num_simulations)
+            try:
+                leaves = self._tree.ask(num_simulations)
+            except SearchError:  # the nodes asked for could take more than `max_nbytes`
+                self._is_full = True
+                break
             rows = zip(leaves.ids.tolist(), leaves.parents.tolist(), strict=True)
             spent = []
             for leaf, parent in rows:
@@ -286,7 +290,9 @@ class AdaptiveGrowth:
             self._waiting[pick.parent_id].insert(0, pick.edge)
 
     def is_over(self, num_simulations: int, *, by_visits: bool) -> str | None:  # noqa: ARG002 - as above
-        """Whether no screen has another candidate."""
+        """Whether no screen has another candidate, or the memory is spent."""
+        if self._is_full:
+            return "memory"
         return "exhausted" if self._tree.is_exhausted else None
 
     def edges(self, node: int) -> Edges:

@@ -80,6 +80,7 @@ const STOPPED = {
   "scorer calls": "its scorer calls were spent",
   exhausted: "nothing was left to visit",
   decided: "what was left could not change the first action",
+  memory: "its memory was spent",
   "no candidates": "the first screen has no candidates",
 };
 

@@ -119,10 +119,14 @@ class Run:
         while not (why := self._why_stop(growth)):
             left = settings.num_simulations - growth.num_simulations
             size = max(1, min(settings.max_batch_size, left, growth.num_simulations // 4))
+            before = growth.num_simulations
             is_spent = self._simulate_batch(growth, size)
             self._report_progress(growth)
             if is_spent:
                 return "budget"
+            if growth.num_simulations == before:
+                left = settings.num_simulations - before
+                return growth.is_over(left, by_visits=False) or "exhausted"
         return why
 
     def _why_stop(self, growth: Growth) -> str | None:

@@ -265,7 +265,8 @@ class SearchResult:
         is_done: Whether that run ended the episode.
         policy: How edges were selected.
         stopped_by: What ended the search: `simulations`, `budget`, `seconds`, `scorer calls`,
-            `exhausted` (nothing was left to visit), `decided` (no more could change the answer) or
+            `exhausted` (nothing was left to visit), `decided` (no more could change the answer),
+            `memory` (`max_nbytes` left no room for another step, in `abmcts` and `widening`) or
             `no candidates`.
         num_simulations: Simulations that were completed.
         env_steps: Steps sent to the environment, replays included, the final run excluded. What an
