@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from typing import get_args
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from lock_env import OPEN, LockEnv, press
 from similar_fast.errors import ScorerError
-from similar_fast.run_settings import RunPolicy
+from similar_fast.run_settings import CancelledRunError, RunPolicy
 from similar_fast.search import Search
-from similar_fast.types import Action, Observation, Scores, Step
+from similar_fast.types import Action, Observation, Scores, Step, StepResult
 
 POLICIES = [policy for policy in get_args(RunPolicy) if policy != "auto"]
 
@@ -74,30 +75,119 @@ def test_the_number_of_environments_changes_nothing(policy: RunPolicy, num_envs:
     assert many.stopped_by == one.stopped_by
 
 
-def test_environments_work_side_by_side() -> None:
-    meeting = threading.Barrier(2)
+class CommutingEnv(LockEnv):
+    """Shows the letters in order, so that several paths lead to one screen; may be slow."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        super().__init__()
+        self._delay = delay
+
+    def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        time.sleep(self._delay)
+        result = super().step(action)
+        if self._typed is not None:
+            self._typed = "".join(sorted(self._typed))
+            return StepResult(self._observe(is_done=False), False, False, result.error)
+        return result
+
+
+class HistoryScorer(CodeScorer):
+    """Reads the way to a screen, too."""
+
+    @staticmethod
+    def _one(step: Step) -> float:
+        return zlib.crc32(repr((step.history, step.action)).encode()) / 2**32
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("policy", ["uct", "gumbel"])
+def test_the_quickest_environment_does_not_decide(policy: RunPolicy, seed: int) -> None:
+    search = Search(
+        HistoryScorer(), policy=policy, num_simulations=60, greedy_first=False, seed=seed
+    )
+
+    one = search.run(CommutingEnv(), "endless", seed=7)
+    many = search.run([CommutingEnv(0.002), CommutingEnv()], "endless", seed=7)
+
+    assert many.nodes == one.nodes
+    assert any(node.is_merged for node in one.nodes)
+
+
+def test_environments_and_proposers_work_side_by_side() -> None:
+    running: list[int] = []
+    most: list[int] = []
+    lock = threading.Lock()
+
+    class SlowProposer:
+        def propose(self, observation: Observation, history: Sequence[Action]) -> list[Action]:
+            with lock:
+                running.append(1)
+                most.append(len(running))
+            time.sleep(0.01)
+            with lock:
+                running.pop()
+            return [*map(press, "abc"), OPEN] if len(history) < 4 else []
+
+    search = Search(CodeScorer(), proposer=SlowProposer(), policy="uct", num_simulations=80)
+
+    search.run([LockEnv() for _ in range(4)], "endless", seed=7)
+
+    assert max(most) > 1
+
+
+def test_the_same_environment_twice_is_an_error() -> None:
+    env = LockEnv()
+
+    with pytest.raises(ValueError, match="must be given once"):
+        Search(CodeScorer()).run(iter([env, env]), "easy", seed=7)
+
+
+def test_a_stop_that_is_set_before_sends_nothing() -> None:
+    stop = threading.Event()
+    stop.set()
+    env = LockEnv()
+
+    with pytest.raises(CancelledRunError):
+        Search(CodeScorer()).run(env, "easy", seed=7, stop=stop)
+
+    assert (env.resets, env.steps) == (0, 0)
+
+
+def test_a_stop_ends_the_final_run_before_its_next_step() -> None:
+    stop = threading.Event()
+
+    class StoppingEnv(LockEnv):
+        finals = 0
+
+        def reset(self, task: str, *, seed: int) -> Observation:
+            if self.steps >= 9:
+                stop.set()
+                self.finals = self.steps
+            return super().reset(task, seed=seed)
+
+    env = StoppingEnv()
+    with pytest.raises(CancelledRunError):
+        Search(CodeScorer(), budget=9).run(env, "endless", seed=7, stop=stop)
+
+    assert env.steps == env.finals == 9
+
+
+def test_many_aruns_run_at_the_same_time() -> None:
+    meeting = threading.Barrier(24)
 
     class MeetingEnv(LockEnv):
-        """Its first step waits for another environment's first step."""
-
-        def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            if self.steps == 0:
+        def reset(self, task: str, *, seed: int) -> Observation:
+            if self.resets == 0:
                 meeting.wait(timeout=30)
-            return super().step(action)
+            return super().reset(task, seed=seed)
 
-    envs = [MeetingEnv(), MeetingEnv()]
-    search = Search(CodeScorer(), num_simulations=40, greedy_first=False, policy="puct")
+    search = Search(CodeScorer(), num_simulations=5)
 
-    threading.Timer(0.2, LockEnv().close).start()
-    assert [env.steps for env in envs] == [0, 0]
-    # A batch of one goes to the first environment alone, so the second one's step is made here.
-    opener = threading.Thread(target=lambda: (envs[1].reset("hard", seed=7), envs[1].step(OPEN)))
-    opener.start()
-    result = search.run(envs, "hard", seed=7)
-    opener.join()
+    async def main() -> int:
+        runs = [search.arun(MeetingEnv(), "easy", seed=seed) for seed in range(24)]
+        return len(await asyncio.gather(*runs))
 
-    assert result.success
-    assert all(env.steps > 1 for env in envs)
+    assert asyncio.run(main()) == 24
 
 
 def test_auto_is_gumbel_for_few_simulations_and_puct_for_many() -> None:

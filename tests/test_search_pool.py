@@ -1,5 +1,6 @@
 import itertools
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from similar_fast.errors import EnvError, ScorerError
 from similar_fast.run_settings import CancelledRunError
 from similar_fast.search import Search
 from similar_fast.search_pool import Job, SearchPool
-from similar_fast.types import Scores, Step
+from similar_fast.types import Action, Scores, Step
 
 
 class CountingScorer:
@@ -124,7 +125,7 @@ def test_run_stopped_reports_what_did_not_run() -> None:
     with SearchPool(CountingScorer(), LockEnv, num_envs=2) as pool:
         assert list(pool.run(JOBS, stop=stop)) == []
 
-        stop.clear()
+        stop = threading.Event()
         done = []
         for it in pool.run(JOBS, stop=stop):
             done.append(it)
@@ -141,3 +142,92 @@ def test_bad_settings_are_named() -> None:
         SearchPool(CountingScorer(), LockEnv, max_depth=0)
     with pytest.raises(TypeError, match="depth"):
         SearchPool(CountingScorer(), LockEnv, depth=1)
+
+
+class SlowEnv(LockEnv):
+    """Takes its time to begin."""
+
+    def reset(self, task: str, *, seed: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        time.sleep(0.05)
+        return super().reset(task, seed=seed)
+
+
+def test_closing_the_pool_ends_a_run_with_jobs_in_line() -> None:
+    jobs = [("hard", seed) for seed in range(40)]
+    with SearchPool(CountingScorer(), SlowEnv, num_envs=2, num_simulations=10) as pool:
+        results = pool.run(jobs)
+        first = next(results)
+
+    rest = list(results)
+
+    assert first.error is None
+    assert all(isinstance(it.error, CancelledRunError) or it.result for it in rest)
+    assert len(rest) < len(jobs)
+    with pytest.raises(RuntimeError, match="the pool is closed"):
+        next(pool.run(jobs))
+
+
+def test_leaving_a_run_leaves_the_callers_event_alone() -> None:
+    stop = threading.Event()
+    with SearchPool(CountingScorer(), LockEnv, num_envs=2, num_simulations=10) as pool:
+        next(pool.run(JOBS, stop=stop))
+        again = list(pool.run(JOBS[:3], stop=stop))
+
+    assert not stop.is_set()
+    assert [it.error for it in again] == [None] * 3
+
+
+def test_an_environment_in_an_unknown_state_is_not_used_again() -> None:
+    made: list[LockEnv] = []
+
+    class Odd(LockEnv):
+        def step(self, action: Action):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            if self is made[0]:
+                raise RuntimeError("died")
+            return super().step(action)
+
+    def make() -> LockEnv:
+        made.append(Odd())
+        return made[-1]
+
+    with SearchPool(CountingScorer(), make, num_envs=1, num_simulations=10) as pool:
+        done = sorted(pool.run(JOBS[:3]), key=lambda it: it.index)
+
+    assert [type(it.error) for it in done] == [RuntimeError, type(None), type(None)]
+    assert len(made) == 2
+    assert made[0].closed
+
+
+def test_close_closes_every_environment() -> None:
+    made: list[LockEnv] = []
+
+    class Stubborn(LockEnv):
+        def close(self) -> None:
+            super().close()
+            raise EnvError("it does not close")
+
+    def make() -> LockEnv:
+        made.append(Stubborn())
+        return made[-1]
+
+    pool = SearchPool(CountingScorer(), make, num_envs=3, num_simulations=10)
+    pool.run_all(JOBS)
+
+    with pytest.raises(EnvError, match="does not close"):
+        pool.close()
+
+    assert all(env.closed for env in made)
+
+
+def test_results_do_not_wait_for_jobs_that_come_late() -> None:
+    seen: list[int] = []
+    with SearchPool(CountingScorer(), LockEnv, num_envs=1, num_simulations=10) as pool:
+
+        def jobs():  # type: ignore[no-untyped-def]  # noqa: ANN202
+            for seed in range(6):
+                seen.append(seed)
+                yield ("easy", seed)
+
+        next(pool.run(jobs()))
+
+    assert len(seen) <= 3

@@ -107,3 +107,15 @@ def test_told_twice_in_one_round_is_an_error() -> None:
         search.tell(leaves.ids[:1], [0.5])
     with pytest.raises(SearchError, match="is finished"):
         search.fail(leaves.ids[:1])
+
+
+def test_candidates_may_be_arrays() -> None:
+    search = TreeSearch(2, deterministic=True, c_puct=8.0)
+    leaves = search.ask(2)
+    assert len(leaves) == 2
+
+    search.tell(leaves.ids[1:], [0.5], candidates=[np.array(["x", "y"])])
+    search.tell(leaves.ids[:1], [0.4], candidates=[np.array(["u", "v"])])
+
+    stored = [search.children(node).candidates for node in (1, 2)]
+    assert [list(given) for given in stored if given is not None] == [["u", "v"], ["x", "y"]]

@@ -1,6 +1,7 @@
 """Searches in files: whole or refused, with their candidates, in the middle of a batch."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,16 @@ def test_saving_replaces_the_file_as_a_whole(search: TreeSearch, tmp_path: Path)
 
     assert tables(TreeSearch.load(file)) == tables(search)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_threads_may_save_to_one_file(tmp_path: Path) -> None:
+    search = TreeSearch(["a", "b"])
+    file = tmp_path / "search.tree"
+
+    def save(_: int) -> int:
+        search.save(file)
+        return TreeSearch.load(file).num_nodes
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(save, range(60))) == {1}
+    assert [path.name for path in tmp_path.iterdir()] == ["search.tree"]

@@ -6,6 +6,7 @@ step and reset, and checks each replayed screen against the one that was seen be
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from similar_fast.errors import SearchError
@@ -152,22 +153,30 @@ class Cursor:
         finally:
             self._budget.give_back(cost - (self.env_steps - before))
 
-    def final_run(self, actions: Path) -> StepResult | None:
+    def final_run(
+        self, actions: Path, *, before_step: Callable[[], None] = lambda: None
+    ) -> StepResult | None:
         """The committed actions on a fresh reset; no search steps, and no longer checked.
 
         A screen that differs from what was seen before counts as diverged; the actions go on, as
         an agent's would.
+
+        Args:
+            actions: What was committed.
+            before_step: Called before the reset and before each step; may raise to end the run.
 
         Returns:
             What the last action led to; None if there are no actions. The run ends early where
             the episode does.
         """
         self._path = None
+        before_step()
         self._env.reset(self._task, seed=self._seed)
         self.resets += 1
         result = None
         has_diverged = False
         for depth, action in enumerate(actions, start=1):
+            before_step()
             result = self._env.step(action)
             seen = self._seen.get(actions[:depth])
             has_diverged |= seen is not None and seen.digest != result.observation.digest

@@ -47,6 +47,7 @@ class RunSettings:
     screenshots: bool
 
     def __post_init__(self) -> None:
+        self._check_counts()
         self._check_numbers()
         for name, accepted in (
             ("policy", get_args(RunPolicy)),
@@ -58,10 +59,15 @@ class RunSettings:
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} must be one of {accepted}, got {getattr(self, name)!r}")
 
+    def _check_counts(self) -> None:
+        for name in ("seed", "num_simulations", "max_batch_size", "max_depth", "beam_width"):
+            count = getattr(self, name)
+            if not hasattr(count, "__index__"):
+                raise TypeError(f"{name} must be a whole number, got {count!r}")
+            if name != "seed" and count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+
     def _check_numbers(self) -> None:
-        for name in ("num_simulations", "max_batch_size", "max_depth", "beam_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("budget", "max_seconds", "max_scorer_calls", "max_nbytes"):
             limit = getattr(self, name)
             if limit is not None and not limit >= 0:

@@ -59,6 +59,7 @@ class _Unscored:
     actions: tuple[Action, ...]
     places: tuple[int, ...]
     history: tuple[Action, ...]
+    words: tuple[str, ...]
 
 
 class ScreenReader:
@@ -101,16 +102,29 @@ class ScreenReader:
         self.highest = -inf
 
     def look(self, observation: Observation, history: Sequence[Action], env: Environment) -> None:
-        """Takes in the screen that `env` shows now."""
-        digest = observation.digest
+        """Takes in the screen that `env` shows now.
+
+        Where several paths lead to it before it is read, the first in order of its words counts, so
+        that it does not matter which environment was the quickest. Proposers work side by side.
+        """
+        digest, words = observation.digest, tuple(map(str, history))
+        if not self._is_wanted(digest, words):
+            return
+        proposed = self._propose(observation, history, env)
+        places = list(range(len(proposed)))
+        random.Random(f"{self._seed}:{digest}").shuffle(places)  # noqa: S311  # order, no secret
+        actions = tuple(proposed[place] for place in places)
         with self._lock:
-            if digest in self._screens or digest in self._unscored:
-                return
-            proposed = self._propose(observation, history, env)
-            places = list(range(len(proposed)))
-            random.Random(f"{self._seed}:{digest}").shuffle(places)  # noqa: S311  # order, no secret
-            actions = tuple(proposed[place] for place in places)
-            self._unscored[digest] = _Unscored(observation, actions, tuple(places), tuple(history))
+            if self._is_wanted(digest, words):
+                self._unscored[digest] = _Unscored(
+                    observation, actions, tuple(places), tuple(history), words
+                )
+
+    def _is_wanted(self, digest: str, words: tuple[str, ...]) -> bool:
+        if digest in self._screens:
+            return False
+        known = self._unscored.get(digest)
+        return known is None or words < known.words
 
     def read(self) -> None:
         """Scores every screen that was looked at and is not scored yet, in one call.

@@ -9,7 +9,7 @@ first values of the new edges; what goes up the tree is named by `backup_value`.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -52,7 +52,8 @@ class Search:
         seed: Orders candidates whose scores tie, and seeds `abmcts`; nothing else is random.
         budget: Environment steps at most, replays included; None for no limit.
         max_seconds: Wall time after which no further batch begins; None for no limit.
-        max_scorer_calls: Calls of the scorer at most; None for no limit.
+        max_scorer_calls: Calls of the scorer after which no further batch begins; the first screen
+            always takes one. None for no limit.
         max_depth: Actions in one episode at most, in [1, 65535).
         policy: How an edge is selected; see `TreeSettings` for `puct`, `uct`, `gumbel`,
             `best_first` and `beam`, and `AdaptiveSearch` for `abmcts` and `widening`, which take up
@@ -164,7 +165,7 @@ class Search:
 
     def run(
         self,
-        env: Environment | Sequence[Environment],
+        env: Environment | Iterable[Environment],
         task: str,
         *,
         seed: int,
@@ -192,7 +193,7 @@ class Search:
 
     async def arun(
         self,
-        env: Environment | Sequence[Environment],
+        env: Environment | Iterable[Environment],
         task: str,
         *,
         seed: int,
@@ -215,23 +216,36 @@ class Search:
 
     async def _arun(
         self,
-        env: Environment | Sequence[Environment],
+        env: Environment | Iterable[Environment],
         task: str,
         seed: int,
         progress: Callable[[SearchProgress], None] | None,
     ) -> SearchResult:
         stop = threading.Event()
-        thread = asyncio.create_task(asyncio.to_thread(self._run, env, task, seed, progress, stop))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[SearchResult] = loop.create_future()
+
+        def work() -> None:
+            try:
+                result = self._run(env, task, seed, progress, stop)
+            except BaseException as error:  # noqa: BLE001 - the awaiting task raises it
+                deliver, what = done.set_exception, error
+            else:
+                deliver, what = done.set_result, result  # type: ignore[assignment]  # as above
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(deliver, what)
+
+        threading.Thread(target=work, name="similar-fast-arun", daemon=True).start()
         try:
-            return await asyncio.shield(thread)
+            return await asyncio.shield(done)
         except asyncio.CancelledError:
             stop.set()
             # The environment is free for its next user only once the thread has let it go, however
             # often this is cancelled meanwhile; what the thread ends with is of no more use.
-            while not thread.done():
+            while not done.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([thread])
-            thread.exception()
+                    await asyncio.wait([done])
+            done.exception()
             raise
 
     def rank(
@@ -267,12 +281,12 @@ class Search:
 
     def _run(
         self,
-        env: Environment | Sequence[Environment],
+        env: Environment | Iterable[Environment],
         task: str,
         seed: int,
         progress: Callable[[SearchProgress], None] | None,
         stop: threading.Event,
     ) -> SearchResult:
-        envs = env if isinstance(env, Sequence) else [env]
+        envs = list(env) if isinstance(env, Iterable) else [env]
         run = Run(self._settings, self._scorer, self._proposer, envs=envs, task=task, seed=seed)
         return run.execute(progress=progress, stop=stop)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from similar_fast.batching import BatchingScorer, BatchingStats
-from similar_fast.errors import EnvError
+from similar_fast.errors import ScorerError
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.run_settings import CancelledRunError
 from similar_fast.search import Search
@@ -62,24 +62,24 @@ class JobResult:
         return self.result
 
 
-class _Either(threading.Event):
-    """Set when one of two events is."""
+class _AnyOf(threading.Event):
+    """Set when one of several events is."""
 
-    def __init__(self, one: threading.Event, other: threading.Event) -> None:
+    def __init__(self, *events: threading.Event) -> None:
         super().__init__()
-        self._both = (one, other)
+        self._events = events
 
     def is_set(self) -> bool:
-        return any(event.is_set() for event in self._both)
+        return any(event.is_set() for event in self._events)
 
 
 class SearchPool:
     """Runs many searches, each in an environment and a thread of its own.
 
     The searches share one `BatchingScorer`, so small trees fill large batches of the model. A job
-    that fails fails alone; its environment is closed, and the next job gets a new one. As long as
-    the scorer gives a step the same score in every batch, the results are those of the same
-    searches one after another.
+    that fails fails alone; unless its scorer was to blame, its environment is closed, and the next
+    job gets a new one. As long as the scorer gives a step the same score in every batch, the
+    results are those of the same searches one after another.
 
     Args:
         scorer: Scores steps; only one thread calls it.
@@ -133,8 +133,9 @@ class SearchPool:
     ) -> Iterator[JobResult]:
         """The results of `jobs`, as they are completed.
 
-        Jobs are taken from the iterable only when a thread is about to be free, so it may be
-        endless. Leaving the iterator stops the searches before their next step.
+        A job is taken from the iterable when a thread is about to be free, so it may be endless;
+        one that blocks holds back the results meanwhile. Leaving the iterator stops the searches
+        before their next step, and so does closing the pool.
 
         Args:
             jobs: (task, seed) each.
@@ -142,25 +143,32 @@ class SearchPool:
                 `CancelledRunError`, and no further one begins.
 
         Raises:
-            RuntimeError: The pool was closed.
+            RuntimeError: The pool was closed before.
         """
-        stop = stop or threading.Event()
+        if self._stop.is_set():
+            raise RuntimeError("the pool is closed")
+        left = threading.Event()
+        over = _AnyOf(left, self._stop, *([] if stop is None else [stop]))
         waiting: set[Future[JobResult]] = set()
         numbered = enumerate(Job(*job) for job in jobs)
+        is_drawn = False
         try:
             while True:
-                while len(waiting) < 2 * self._num_envs and not stop.is_set():
-                    index, job = next(numbered, (-1, None))
-                    if job is None:
-                        break
-                    waiting.add(self._threads.submit(self._run_one, index, job, stop))
-                if not waiting:
-                    return
-                done, waiting = wait(waiting, _SIGNAL_S, return_when=FIRST_COMPLETED)
+                done = {future for future in waiting if future.done()}
+                waiting -= done
                 for future in done:
                     yield future.result()
+                if not (is_drawn or over.is_set()) and len(waiting) <= self._num_envs:
+                    index, job = next(numbered, (-1, None))
+                    is_drawn = job is None
+                    if job is not None:
+                        waiting.add(self._threads.submit(self._run_one, index, job, over))
+                elif waiting:
+                    wait(waiting, _SIGNAL_S, return_when=FIRST_COMPLETED)
+                else:
+                    return
         finally:
-            stop.set()
+            left.set()
             wait(waiting)
 
     def run_all(self, jobs: Iterable[Job | tuple[str, int]]) -> list[SearchResult]:
@@ -178,13 +186,24 @@ class SearchPool:
         return self._scorer.stats
 
     def close(self) -> None:
-        """Stops what runs, and closes the environments; a second call does nothing."""
+        """Stops what runs, and closes the environments; a second call does nothing.
+
+        Raises:
+            Exception: An environment could not be closed; the others are.
+        """
         self._stop.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True)
         self._scorer.close()
+        errors: list[Exception] = []
         with suppress(queue.Empty):
             while True:
-                self._envs.get_nowait().close()
+                env = self._envs.get_nowait()
+                try:
+                    env.close()
+                except Exception as error:  # noqa: BLE001 - the others are to be closed as well
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     def __enter__(self) -> Self:
         return self
@@ -198,19 +217,21 @@ class SearchPool:
         self.close()
 
     def _run_one(self, index: int, job: Job, stop: threading.Event) -> JobResult:
-        if stop.is_set() or self._stop.is_set():
+        if stop.is_set():
             return JobResult(index, job, None, CancelledRunError("stopped before it began"))
         try:
             env = self._take_env()
         except Exception as error:  # noqa: BLE001 - whatever stands in the way fails this job alone
             return JobResult(index, job, None, error)
         try:
-            result = self._search.run(env, job.task, seed=job.seed, stop=_Either(stop, self._stop))
-        except CancelledRunError as error:
+            result = self._search.run(env, job.task, seed=job.seed, stop=stop)
+        except (CancelledRunError, ScorerError) as error:
             self._envs.put(env)
             return JobResult(index, job, None, error)
         except Exception as error:  # noqa: BLE001 - as above
-            self._give_up(env, error)
+            # Nobody knows what state the environment is in.
+            with suppress(Exception):
+                env.close()
             return JobResult(index, job, None, error)
         self._envs.put(env)
         return JobResult(index, job, result, None)
@@ -220,11 +241,3 @@ class SearchPool:
             return self._envs.get_nowait()
         except queue.Empty:
             return self._make_env()
-
-    def _give_up(self, env: Environment, error: Exception) -> None:
-        """An environment that failed is closed; one whose scorer failed goes on."""
-        if isinstance(error, EnvError):
-            with suppress(Exception):
-                env.close()
-        else:
-            self._envs.put(env)

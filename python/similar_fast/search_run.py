@@ -70,6 +70,7 @@ class Run:
             return self._finish(growth, root, stopped_by)
 
     def _read_root(self) -> Node:
+        self._check_stop()
         walker = self._walkers.first
         observation = self._pictured(walker.cursor.start())
         self._reader.look(observation, (), walker.env)
@@ -129,9 +130,12 @@ class Run:
                 return growth.is_over(left, by_visits=False) or "exhausted"
         return why
 
-    def _why_stop(self, growth: Growth) -> str | None:
+    def _check_stop(self) -> None:
         if self._stop.is_set():
             raise CancelledRunError
+
+    def _why_stop(self, growth: Growth) -> str | None:
+        self._check_stop()
         settings = self._settings
         left = settings.num_simulations - growth.num_simulations
         if left <= 0:
@@ -165,8 +169,7 @@ class Run:
 
     def _visit(self, walker: Walker, pick: Pick) -> Arrival | None:
         """Restores the screen behind an edge; None where the budget does not reach."""
-        if self._stop.is_set():
-            raise CancelledRunError
+        self._check_stop()
         parent = self._explored.nodes[pick.parent_id]
         action = parent.screen.actions[pick.edge]
         try:
@@ -282,7 +285,7 @@ class Run:
     def _finish(self, growth: Growth | None, root: Node, stopped_by: str) -> SearchResult:
         route, committed_by = ((), "visits") if growth is None else self._best_route(growth)
         actions = self._explored.actions_along(route)
-        last = self._walkers.first.cursor.final_run(actions)
+        last = self._walkers.first.cursor.final_run(actions, before_step=self._check_stop)
         settings = self._settings
         return SearchResult(
             task=self._task,

@@ -5,6 +5,7 @@ id. A search reads no clock and draws no random number: the same calls give the 
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -204,7 +205,8 @@ class TreeSearch:
         self._objects.store_all(nodes[made].tolist(), [objects[row] for row in made.tolist()])
         if self._settings.deterministic:
             for row in np.flatnonzero(nodes < 0).tolist():
-                if given := objects[row]:
+                given = objects[row]
+                if given is not None and len(given):
                     self._objects.hold(int(ids[row]), given)
 
     def _settle(self) -> None:
@@ -389,7 +391,8 @@ class TreeSearch:
 
         Args:
             file: Where to.
-            encode: Makes of one node's candidates what JSON can hold.
+            encode: Makes of one node's candidates what JSON can hold. JSON has no tuples: with the
+                default a candidate that is one comes back as a list.
 
         Raises:
             TypeError: What `encode` made is not JSON.
@@ -398,13 +401,16 @@ class TreeSearch:
         with self._lock:
             data = self._core.save(self._objects.to_json(encode))
         path = Path(file)
-        partial_file = path.with_name(f".{path.name}.{os.getpid()}.part")
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            partial_file.write_bytes(data)
-            partial_file.replace(path)
+            with open(handle, "wb") as stream:  # noqa: PTH123 - a handle, not a path
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(part).replace(path)
         except BaseException:
             with suppress(OSError):
-                partial_file.unlink()
+                Path(part).unlink()
             raise
 
     @classmethod

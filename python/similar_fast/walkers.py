@@ -35,7 +35,7 @@ class Walkers:
         budget: What is left of these steps.
 
     Raises:
-        ValueError: There is no environment.
+        ValueError: There is no environment, or one comes twice.
     """
 
     def __init__(
@@ -43,6 +43,8 @@ class Walkers:
     ) -> None:
         if not envs:
             raise ValueError("a search needs at least one environment, got none")
+        if len({id(env) for env in envs}) < len(envs):
+            raise ValueError("each environment must be given once, got the same one again")
         self.budget = Budget(budget)
         seen: dict[Path, Seen] = {}
         self._relaunches = sum(env.relaunches for env in envs)
