@@ -311,3 +311,12 @@ def test_threads_share_one_search() -> None:
     assert children.in_flight.sum() == 0
     assert children.visits.sum() == search.num_simulations
     assert (children.values[children.visits > 0] == 0.5).all()
+
+
+@pytest.mark.parametrize("candidates", [2, ["a", "b"]])
+@pytest.mark.parametrize("action", [-1, 2])
+def test_path_by_an_action_that_is_not_there_is_an_error(
+    candidates: int | list[str], action: int
+) -> None:
+    with pytest.raises(ValueError, match=f"got {action} of 2"):
+        TreeSearch(candidates).path(0, action=action)

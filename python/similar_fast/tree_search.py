@@ -374,8 +374,15 @@ class TreeSearch:
 
         Raises:
             SearchError: There is no such node.
+            ValueError: It has no such action.
         """
         with self._lock:
+            if action is not None:
+                count = len(self._core.edges(node)[0])
+                if not 0 <= action < count:
+                    raise ValueError(
+                        f"action must be an index of the node's candidates, got {action} of {count}"
+                    )
             return self._path(node, action)
 
     def save(

@@ -70,6 +70,17 @@ impl Default for Gumbel {
 }
 
 impl Policy {
+    /// What callers know it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Puct { .. } => "puct",
+            Self::Uct { .. } => "uct",
+            Self::Gumbel(_) => "gumbel",
+            Self::BestFirst => "best_first",
+            Self::Beam { .. } => "beam",
+        }
+    }
+
     /// Whether it takes the best of all open edges instead of going down from the root.
     pub(crate) fn is_best_first(self) -> bool {
         matches!(self, Self::BestFirst | Self::Beam { .. })

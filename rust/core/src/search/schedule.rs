@@ -60,7 +60,7 @@ impl TreeSearch {
     /// finite number for each of the root's candidates. Nothing is changed then.
     pub fn plan(&mut self, noise: Option<&[f32]>, num_simulations: u32) -> Result<(), Error> {
         let Policy::Gumbel(gumbel) = self.config.policy else {
-            let found = format!("{:?}", self.config.policy);
+            let found = self.config.policy.name();
             return Err(invalid("policy", "gumbel, to make a plan", found));
         };
         let count = self.tree.count(Block::ROOT);
