@@ -199,3 +199,12 @@ def test_threads_may_save_to_one_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(save, range(60))) == {1}
     assert [path.name for path in tmp_path.iterdir()] == ["search.tree"]
+
+
+def test_loaded_settings_are_those_that_were_saved(tmp_path: Path) -> None:
+    settings = TreeSettings.five_dimensions(
+        (1, 2, 3, 4, 5), normalize=(-0.1, 0.3), c_scale=0.1, num_simulations=4, policy="uct"
+    )
+    TreeSearch(2, settings).save(tmp_path / "search.tree")
+
+    assert TreeSearch.load(tmp_path / "search.tree").settings == settings

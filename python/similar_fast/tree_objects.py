@@ -60,19 +60,24 @@ class NodeObjects:
         if not is_round_open:
             self._held.clear()
 
-    def to_json(self, encode: Callable[[Sequence[object]], object]) -> bytes:
-        """All of it; `encode` makes of one node's candidates what JSON can hold.
+    def to_json(
+        self, encode: Callable[[Sequence[object]], object], settings: dict[str, Any]
+    ) -> bytes:
+        """All of it, and the tree's settings; `encode` makes of one node's candidates JSON.
 
         Raises:
             TypeError: It made something else.
         """
         objects = [None if given is None else encode(given) for given in self._objects]
         held = {str(leaf): encode(given) for leaf, given in self._held.items()}
-        return json.dumps({"objects": objects, "held": held}, separators=(",", ":")).encode()
+        document = {"settings": settings, "objects": objects, "held": held}
+        return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
-    def from_json(cls, data: bytes, decode: Callable[[Any], Sequence[object]]) -> Self:
-        """What `to_json` wrote.
+    def from_json(
+        cls, data: bytes, decode: Callable[[Any], Sequence[object]]
+    ) -> tuple[Self, dict[str, Any]]:
+        """What `to_json` wrote, and the settings.
 
         Raises:
             SearchError: It is something else.
@@ -80,10 +85,11 @@ class NodeObjects:
         store = cls()
         try:
             document = json.loads(data)
+            settings = dict(document["settings"])
             for given in document["objects"]:
                 store._objects.append(None if given is None else decode(given))
             for leaf, given in document["held"].items():
                 store._held[int(leaf)] = decode(given)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SearchError(f"the saved candidates cannot be read: {error!r}") from error
-        return store
+        return store, settings

@@ -406,7 +406,8 @@ class TreeSearch:
             OSError: The file cannot be written.
         """
         with self._lock:
-            data = self._core.save(self._objects.to_json(encode))
+            objects = self._objects.to_json(encode, self._settings.to_dict())
+            data = self._core.save(objects)
         path = Path(file)
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -437,11 +438,12 @@ class TreeSearch:
             SearchError: The file was cut or altered, or is not a saved search of this version.
             OSError: The file cannot be read.
         """
-        core, settings, extra = _core.TreeSearch.load(Path(file).read_bytes())
+        core, extra = _core.TreeSearch.load(Path(file).read_bytes())
+        objects, settings = NodeObjects.from_json(extra, decode)
         search = cls(1)
         search._core = core
-        search._settings = TreeSettings(**settings)
-        search._objects = NodeObjects.from_json(extra, decode)
+        search._settings = TreeSettings.from_dict(settings)
+        search._objects = objects
         return search
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from similar_fast.dimensions import DIMENSIONS
+from similar_fast.errors import SearchError
 
 __all__ = ["Backup", "Policy", "TreeSettings", "channel_names"]
 
@@ -134,6 +135,22 @@ class TreeSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings by name, fit for JSON."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "TreeSettings":
+        """What `to_dict` gave, also by way of JSON.
+
+        Raises:
+            SearchError: It is something else.
+        """
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        }
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise SearchError(f"the saved settings cannot be read: {error}") from error
 
 
 def channel_names(count: int) -> tuple[str, ...]:

@@ -4,13 +4,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
 use similar_fast_core::Error;
 use similar_fast_core::search::{CandidateColumns, Candidates, Leaves, Told, TreeSearch};
 
 use crate::columns::{Column, column, copied, leaf_ids, node_or_minus_one};
 use crate::error::CoreError;
-use crate::settings::{Settings, count, settings_of};
+use crate::settings::{Settings, count};
 
 /// ids, parents, actions, depths, multiplicities, `wants_candidates`, completed inside.
 type LeafColumns<'py> = (
@@ -68,8 +68,6 @@ impl OwnedRoot {
     }
 }
 
-type Loaded<'py> = (PyTreeSearch, Bound<'py, PyDict>, Bound<'py, PyBytes>);
-
 /// A search tree with open leaves; see `similar_fast.tree_search.TreeSearch`.
 #[pyclass(frozen, name = "TreeSearch", module = "similar_fast._core")]
 pub(crate) struct PyTreeSearch {
@@ -96,17 +94,15 @@ impl PyTreeSearch {
         })
     }
 
-    /// A saved search, its settings by name, and the caller's own bytes.
+    /// A saved search, and the caller's own bytes.
     #[staticmethod]
-    fn load<'py>(py: Python<'py>, file: &[u8]) -> PyResult<Loaded<'py>> {
+    fn load<'py>(py: Python<'py>, file: &[u8]) -> Result<(Self, Bound<'py, PyBytes>), CoreError> {
         let file = file.to_vec();
-        let loaded = py.detach(|| TreeSearch::load(&file));
-        let (search, extra) = loaded.map_err(CoreError::from)?;
-        let settings = settings_of(py, search.config())?;
+        let (search, extra) = py.detach(|| TreeSearch::load(&file))?;
         let search = Self {
             search: Mutex::new(search),
         };
-        Ok((search, settings, PyBytes::new(py, &extra)))
+        Ok((search, PyBytes::new(py, &extra)))
     }
 
     fn save<'py>(&self, py: Python<'py>, extra: &[u8]) -> Bound<'py, PyBytes> {

@@ -1,9 +1,8 @@
-//! The settings of a search: a Python dataclass in, a configuration for the core, and back.
+//! The settings of a search: a Python dataclass in, a configuration for the core out.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 use similar_fast_core::Error;
-use similar_fast_core::search::{Backup, Channels, Config, Fpu, Gumbel, Normalize, Policy};
+use similar_fast_core::search::{Backup, Channels, Config, Fpu, Gumbel, Policy};
 
 use crate::columns::{Scale, normalize_of, unknown_name};
 
@@ -102,69 +101,6 @@ impl Settings {
             }
         }
     }
-}
-
-/// A configuration as keyword arguments of `TreeSettings`; what it has no use for is left out.
-pub(crate) fn settings_of<'py>(py: Python<'py>, config: &Config) -> PyResult<Bound<'py, PyDict>> {
-    let settings = PyDict::new(py);
-    let policy = match config.policy {
-        Policy::Puct { c } => {
-            settings.set_item("c_puct", c)?;
-            "puct"
-        }
-        Policy::Uct { c } => {
-            settings.set_item("c_puct", c)?;
-            "uct"
-        }
-        Policy::Gumbel(gumbel) => {
-            settings.set_item("c_visit", gumbel.c_visit)?;
-            settings.set_item("c_scale", gumbel.c_scale)?;
-            settings.set_item("max_considered", gumbel.max_considered)?;
-            settings.set_item("num_simulations", gumbel.num_simulations)?;
-            "gumbel"
-        }
-        Policy::BestFirst => "best_first",
-        Policy::Beam { width } => {
-            settings.set_item("beam_width", width)?;
-            "beam"
-        }
-    };
-    settings.set_item("policy", policy)?;
-    let backup = match config.backup {
-        Backup::Mean => "mean",
-        Backup::Max => "max",
-        Backup::PowerMean { exponent } => {
-            settings.set_item("exponent", exponent)?;
-            "power_mean"
-        }
-        Backup::Discounted { discount } => {
-            settings.set_item("discount", discount)?;
-            "discounted"
-        }
-    };
-    settings.set_item("backup", backup)?;
-    match config.fpu {
-        Fpu::Value(value) => settings.set_item("fpu", value)?,
-        Fpu::Parent => settings.set_item("fpu", "parent")?,
-    }
-    match config.normalize {
-        Normalize::None => settings.set_item("normalize", py.None())?,
-        Normalize::MinMax => settings.set_item("normalize", "minmax")?,
-        Normalize::Range { low, high } => settings.set_item("normalize", (low, high))?,
-    }
-    settings.set_item("max_depth", config.max_depth)?;
-    settings.set_item("virtual_loss", config.virtual_loss)?;
-    settings.set_item("max_collisions", config.max_collisions)?;
-    settings.set_item("channels", config.channels.count())?;
-    if let Some(weights) = config.channels.weights()
-        && !config.channels.is_gated()
-    {
-        settings.set_item("weights", PyTuple::new(py, weights)?)?;
-    }
-    settings.set_item("solve", config.solve)?;
-    settings.set_item("deterministic", config.deterministic)?;
-    settings.set_item("max_nbytes", config.max_nbytes)?;
-    Ok(settings)
 }
 
 /// A Python integer as a count; what is out of range becomes a count that the core refuses.
