@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast import _core
+from similar_fast.batching.sizes import StepKey
 from similar_fast.errors import ScorerError
 from similar_fast.types import Scores, Step
 
@@ -41,12 +42,15 @@ class Request:
         steps: tuple[Step, ...],
         tokens: list[int] | None,
         pixels: list[int] | None,
-        keys: list[int] | None,
+        keys: list[StepKey] | None,
     ) -> None:
         self.id = number
         self.steps = steps
         self.missing = len(steps)
-        self.sizes = None if tokens is pixels is keys is None else (tokens, pixels, keys)
+        # Equal steps get the same key only while one of them holds it.
+        self.keys = keys
+        numbers = None if keys is None else [key.number for key in keys]
+        self.sizes = None if tokens is pixels is numbers is None else (tokens, pixels, numbers)
 
     def rows(self, start: int, stop: int, priority: int, timeout_s: float | None) -> Rows:
         """Rows `start` to `stop`, as the queue takes them."""

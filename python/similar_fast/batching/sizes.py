@@ -1,15 +1,14 @@
 """What the queue learns of a step: how large it is, and which others are the same."""
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterable
 
 from similar_fast.types import Step
 
-__all__ = ["StepKeys", "estimate_tokens", "step_sizes"]
+__all__ = ["StepKey", "StepKeys", "estimate_tokens", "step_sizes"]
 
 _MAX_SIZE = 2**32 - 1
-# Steps whose keys are remembered, so that equal ones among those that wait are noticed.
-_MAX_KEYS = 2**16
 
 
 def estimate_tokens(step: Step) -> int:
@@ -35,21 +34,33 @@ def step_sizes(name: str, size_of: Callable[[Step], int], steps: Iterable[Step])
     return sizes
 
 
-class StepKeys:
-    """A number for each different step: equal numbers mean equal steps.
+class StepKey:
+    """The number of a step, known for as long as a request holds this."""
 
-    A step that was forgotten and comes again gets another number, so forgetting costs a shared row
-    and never a wrong answer.
+    __slots__ = ("__weakref__", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class StepKeys:
+    """A key for each different step that waits: equal numbers mean equal steps.
+
+    A step that nobody waits for any more is forgotten, its picture with it. Where it comes again,
+    or for the first time from two threads at once, it gets another number; that costs a shared row
+    and never gives a wrong answer.
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[Step, int], int] = {}
+        self._keys: weakref.WeakValueDictionary[tuple[Step, int], StepKey] = (
+            weakref.WeakValueDictionary()
+        )
         self._next = itertools.count()
 
-    def of(self, steps: Iterable[Step]) -> list[int]:
-        """The number of each step."""
-        if len(self._numbers) > _MAX_KEYS:
-            self._numbers = {}
+    def of(self, steps: Iterable[Step]) -> list[StepKey]:
+        """The key of each step, to be held until the step is answered."""
         # The table holds the step and so its picture: no other object takes over the picture's id.
-        numbers = self._numbers
-        return [numbers.setdefault((step, id(step.screenshot)), next(self._next)) for step in steps]
+        return [
+            self._keys.setdefault((step, id(step.screenshot)), StepKey(next(self._next)))
+            for step in steps
+        ]
