@@ -54,6 +54,11 @@ class Worker:
         self._awaited: dict[AbstractEventLoop, list[Request]] = {}
         _workers.add(self)
 
+    @property
+    def is_run_here(self) -> bool:
+        """Whether this thread runs the turn that runs now: then the wrapped scorer is asking."""
+        return self.runner == threading.get_ident()
+
     def open(
         self,
         steps: tuple[Step, ...],
