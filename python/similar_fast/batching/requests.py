@@ -1,7 +1,6 @@
 """`Request`: one caller's steps, and the scores that come back for them, piece by piece."""
 
 import asyncio
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -56,8 +55,6 @@ class Request:
         """Rows `start` to `stop`, as the queue takes them."""
         if not -128 <= priority <= 127:
             raise ValueError(f"priority must be in -128..=127, got {priority}")
-        if timeout_s == math.inf:
-            timeout_s = None
         if self.sizes is None:
             return (self.id, start, stop - start, priority, timeout_s, None, None, None)
         tokens, pixels, keys = (

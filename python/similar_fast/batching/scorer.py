@@ -33,6 +33,8 @@ __all__ = ["BatchingScorer"]
 _SIGNAL_S = 0.05
 # How often a task asks again for room; it must not block its event loop.
 _ROOM_POLL_S = 0.001
+# About 30 years; who would wait longer waits without end.
+_ENDLESS_S = 1e9
 # How long the end of the process waits for a scorer that is still at work.
 _EXIT_S = 1.0
 
@@ -159,6 +161,7 @@ class BatchingScorer:
             ValueError: A step is larger than a batch may be, or a number is out of its range.
             RuntimeError: The wrapped scorer called this method.
         """
+        timeout_s = _checked(timeout_s)
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         request = self._open(steps)
         try:
@@ -192,6 +195,7 @@ class BatchingScorer:
             TimeoutError: As `score`.
             ValueError: As `score`.
         """
+        timeout_s = _checked(timeout_s)
         request = self._open(steps)
         request.awaited_future()
         try:
@@ -253,7 +257,9 @@ class BatchingScorer:
         Raises:
             TimeoutError: The scorer was still at work then. It goes on, and so do those who wait
                 for it; only new calls are refused.
+            ValueError: `timeout_s` is NaN.
         """
+        timeout_s = _checked(timeout_s)
         if self._worker.is_orphan:
             return
         self._batcher.close()
@@ -367,6 +373,15 @@ class BatchingScorer:
 
 def _is_main_thread() -> bool:
     return threading.get_ident() == threading.main_thread().ident
+
+
+def _checked(timeout_s: float | None) -> float | None:
+    """The seconds to wait; None where the wait has no end."""
+    if timeout_s is None or timeout_s > _ENDLESS_S:
+        return None
+    if math.isnan(timeout_s):
+        raise ValueError(f"timeout_s must be a number of seconds, got {timeout_s}")
+    return timeout_s
 
 
 def _late(request: Request, timeout_s: float | None) -> TimeoutError:

@@ -1,6 +1,7 @@
 """What the queue learns of a step: how large it is, and which others are the same."""
 
 import itertools
+import operator
 import weakref
 from collections.abc import Callable, Iterable
 
@@ -25,13 +26,20 @@ def step_sizes(name: str, size_of: Callable[[Step], int], steps: Iterable[Step])
     """The size of each step, checked.
 
     Raises:
-        ValueError: A size is out of its range.
+        ValueError: A size is no integer, or out of its range.
     """
-    sizes = [size_of(step) for step in steps]
+    sizes = [_integer(name, size_of(step)) for step in steps]
     for size in sizes:
         if not 0 <= size <= _MAX_SIZE:
             raise ValueError(f"{name} must be in 0..={_MAX_SIZE}, got {size}")
     return sizes
+
+
+def _integer(name: str, size: int) -> int:
+    try:
+        return operator.index(size)
+    except TypeError:
+        raise ValueError(f"{name} must return an integer, got {size!r}") from None
 
 
 class StepKey:
