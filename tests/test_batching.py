@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import signal
 import subprocess
 import sys
@@ -98,6 +99,36 @@ def test_size_out_of_range_raises_value_error(size: int) -> None:
         pytest.raises(ValueError, match=f"size_of must be in .* got {size}"),
     ):
         scorer.score(steps(1))
+
+
+def test_size_that_is_no_integer_raises_value_error() -> None:
+    with (
+        BatchingScorer(NumberScorer(), max_batch_tokens=9, size_of=lambda _: 1.5) as scorer,  # type: ignore[arg-type,return-value]  # the mistake under test
+        pytest.raises(ValueError, match=r"size_of must return an integer, got 1\.5"),
+    ):
+        scorer.score(steps(1))
+
+
+def test_timeout_that_is_nan_raises_value_error() -> None:
+    message = "timeout_s must be a number of seconds, got nan"
+    with BatchingScorer(NumberScorer()) as scorer:
+        with pytest.raises(ValueError, match=message):
+            scorer.score(steps(1), timeout_s=math.nan)
+        with pytest.raises(ValueError, match=message):
+            asyncio.run(scorer.ascore(steps(1), timeout_s=math.nan))
+        with pytest.raises(ValueError, match=message):
+            scorer.close(timeout_s=math.nan)
+
+        assert len(scorer.score(steps(1))) == 1
+
+
+@pytest.mark.parametrize("timeout_s", [1e10, 1e300, math.inf])
+def test_huge_timeout_is_none(timeout_s: float) -> None:
+    scorer = BatchingScorer(NumberScorer(), max_wait_s=0.0)
+
+    assert len(scorer.score(steps(1), timeout_s=timeout_s)) == 1
+    assert len(asyncio.run(scorer.ascore(steps(1), timeout_s=timeout_s))) == 1
+    scorer.close(timeout_s=timeout_s)
 
 
 def test_no_steps_are_answered_without_the_scorer() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -154,6 +155,24 @@ def test_scorer_that_calls_its_own_batching_scorer_is_told() -> None:
         assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+@pytest.mark.parametrize("run_in", ["worker", "caller"])
+def test_scorer_that_closes_its_own_batching_scorer_does_not_wait_for_itself(
+    run_in: Literal["worker", "caller"],
+) -> None:
+    class Closing(NumberScorer):
+        def score(self, steps: Sequence[Step]) -> Scores:
+            scorer.close(timeout_s=PATIENCE_S)
+            return super().score(steps)
+
+    scorer = BatchingScorer(Closing(), max_wait_s=0.0, run_in=run_in)
+    with ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(scorer.score, steps(1)).result(PATIENCE_S)) == 1
+
+    with pytest.raises(QueueClosedError):
+        scorer.score(steps(2))
+    scorer.close(timeout_s=PATIENCE_S)
+
+
 def test_event_loop_that_closed_harms_nobody() -> None:
     async def ask() -> None:
         tasks.append(asyncio.ensure_future(scorer.ascore(steps(1))))
@@ -191,4 +210,29 @@ def test_forked_process_is_told_that_it_has_no_worker() -> None:
 
     assert os.waitstatus_to_exitcode(status) == 7
     assert len(scorer.score(steps(3))) == 1
+    scorer.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forked_process_asks_the_queue_nothing() -> None:
+    scorer = BatchingScorer(NumberScorer())
+    scorer.score(steps(1, 2))
+    queue = scorer._batcher
+
+    # A thread that is gone may hold the queue's lock; here whoever asks the queue fails.
+    child = os.fork()
+    if child == 0:
+        try:
+            del scorer._batcher
+            stats = scorer.stats
+            scorer.close()
+            is_told = (stats.batches, stats.rows, stats.queue_length) == (1, 2, 0)
+            os._exit(7 if is_told else 2)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert queue is scorer._batcher
     scorer.close()

@@ -1,7 +1,9 @@
 """BatchingScorer: budgets, buckets, priorities, deadlines, shared rows, turns, statistics."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -161,6 +163,22 @@ def test_steps_of_different_pictures_share_no_row() -> None:
         scorer.score([*mine, mine[0]])
 
     assert inner.batches == [[5, 5]]
+
+
+def test_shared_steps_and_their_pictures_are_forgotten_once_answered() -> None:
+    def shot() -> bytes:
+        raise AssertionError("nobody looks at it")
+
+    picture = weakref.ref(shot)
+    mine = [replace(step, screenshot=shot) for step in steps(5, 5, 6)]
+    del shot
+    with BatchingScorer(NumberScorer(), max_wait_s=0.0, coalesce=True) as scorer:
+        scorer.score(mine)
+        assert scorer.stats.coalesced == 1
+
+        mine.clear()
+        gc.collect()
+        assert picture() is None
 
 
 def test_equal_steps_each_take_a_row_unless_asked_to_share() -> None:

@@ -214,6 +214,18 @@ def test_fitted_temperature_at_a_limit_names_it(
             r"x and y must both be \[n\], got \(1,\) and \(2,\)",
         ),
         (lambda: calibration_table([1], [1], num_bins=0), "num_bins must be in .* got 0"),
+        (
+            lambda: calibration_table([1], [1], num_bins=2**32 - 1),
+            "num_bins must be in 1..=1000000, got 4294967295",
+        ),
+        (
+            lambda: pair_calibration([1], [0], num_bins=1_000_001),
+            "num_bins must be in 1..=1000000, got 1000001",
+        ),
+        (
+            lambda: calibration_table([1], [1], bounds=(0, math.nan)),
+            r"bounds must be finite with low < high, got \(0.0, NaN\)",
+        ),
         (lambda: calibration_table([2], [1], bounds=(0, 1)), "predicted must be inside of bounds"),
         (
             lambda: pair_calibration([2], [1], temperature=0),

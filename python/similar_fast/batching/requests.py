@@ -1,13 +1,13 @@
 """`Request`: one caller's steps, and the scores that come back for them, piece by piece."""
 
 import asyncio
-import math
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast import _core
+from similar_fast.batching.sizes import StepKey
 from similar_fast.errors import ScorerError
 from similar_fast.types import Scores, Step
 
@@ -41,19 +41,20 @@ class Request:
         steps: tuple[Step, ...],
         tokens: list[int] | None,
         pixels: list[int] | None,
-        keys: list[int] | None,
+        keys: list[StepKey] | None,
     ) -> None:
         self.id = number
         self.steps = steps
         self.missing = len(steps)
-        self.sizes = None if tokens is pixels is keys is None else (tokens, pixels, keys)
+        # Equal steps get the same key only while one of them holds it.
+        self.keys = keys
+        numbers = None if keys is None else [key.number for key in keys]
+        self.sizes = None if tokens is pixels is numbers is None else (tokens, pixels, numbers)
 
     def rows(self, start: int, stop: int, priority: int, timeout_s: float | None) -> Rows:
         """Rows `start` to `stop`, as the queue takes them."""
         if not -128 <= priority <= 127:
             raise ValueError(f"priority must be in -128..=127, got {priority}")
-        if timeout_s == math.inf:
-            timeout_s = None
         if self.sizes is None:
             return (self.id, start, stop - start, priority, timeout_s, None, None, None)
         tokens, pixels, keys = (

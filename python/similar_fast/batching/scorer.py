@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -32,6 +33,8 @@ __all__ = ["BatchingScorer"]
 _SIGNAL_S = 0.05
 # How often a task asks again for room; it must not block its event loop.
 _ROOM_POLL_S = 0.001
+# About 30 years; who would wait longer waits without end.
+_ENDLESS_S = 1e9
 # How long the end of the process waits for a scorer that is still at work.
 _EXIT_S = 1.0
 
@@ -158,6 +161,7 @@ class BatchingScorer:
             ValueError: A step is larger than a batch may be, or a number is out of its range.
             RuntimeError: The wrapped scorer called this method.
         """
+        timeout_s = _checked(timeout_s)
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         request = self._open(steps)
         try:
@@ -191,6 +195,7 @@ class BatchingScorer:
             TimeoutError: As `score`.
             ValueError: As `score`.
         """
+        timeout_s = _checked(timeout_s)
         request = self._open(steps)
         request.awaited_future()
         try:
@@ -213,15 +218,24 @@ class BatchingScorer:
 
     @property
     def stats(self) -> BatchingStats:
-        """What was done so far, and how long steps waited for it."""
+        """What was done so far, and how long steps waited for it.
+
+        In a forked process only what the wrapped scorer was asked for before the fork.
+        """
         batches, rows = self._worker.batches, self._worker.rows
-        (cancelled, expired, coalesced), bars = self._batcher.stats()
-        lengths, waits_us, sizes = (np.array(counts, np.int64) for counts in bars)
-        return BatchingStats(
+        done = BatchingStats(
             batches=batches,
             rows=rows,
             retries=self._worker.retries,
             mean_fill=rows / (batches * self._max_batch_size) if batches else 0.0,
+            queue_length=0,
+        )
+        if self._worker.is_orphan:
+            return done
+        (cancelled, expired, coalesced), bars = self._batcher.stats()
+        lengths, waits_us, sizes = (np.array(counts, np.int64) for counts in bars)
+        return replace(
+            done,
             queue_length=len(self._batcher),
             cancelled=cancelled,
             expired=expired,
@@ -234,7 +248,8 @@ class BatchingScorer:
     def close(self, *, timeout_s: float | None = None) -> None:
         """Lets what is queued be scored, then stops the worker; a second call does nothing.
 
-        Later calls, and calls that still wait for room, raise `QueueClosedError`.
+        Later calls, and calls that still wait for room, raise `QueueClosedError`. The wrapped
+        scorer may call this too: it then returns at once. In a forked process it does nothing.
 
         Args:
             timeout_s: Seconds to wait for the end of what is queued; None waits without end.
@@ -242,9 +257,13 @@ class BatchingScorer:
         Raises:
             TimeoutError: The scorer was still at work then. It goes on, and so do those who wait
                 for it; only new calls are refused.
+            ValueError: `timeout_s` is NaN.
         """
+        timeout_s = _checked(timeout_s)
+        if self._worker.is_orphan:
+            return
         self._batcher.close()
-        if threading.current_thread() is not self._thread:
+        if not self._worker.is_run_here and threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 raise TimeoutError(f"the scorer was still at work after {timeout_s} s")
@@ -262,7 +281,7 @@ class BatchingScorer:
 
     def _open(self, steps: Sequence[Step]) -> Request:
         worker = self._worker
-        if worker.runner is not None and worker.runner == threading.get_ident():
+        if worker.is_run_here:
             raise RuntimeError("the wrapped scorer called its own BatchingScorer")
         if worker.is_orphan:
             raise QueueClosedError("the queue is closed: this process is a fork without a worker")
@@ -356,6 +375,15 @@ def _is_main_thread() -> bool:
     return threading.get_ident() == threading.main_thread().ident
 
 
+def _checked(timeout_s: float | None) -> float | None:
+    """The seconds to wait; None where the wait has no end."""
+    if timeout_s is None or timeout_s > _ENDLESS_S:
+        return None
+    if math.isnan(timeout_s):
+        raise ValueError(f"timeout_s must be a number of seconds, got {timeout_s}")
+    return timeout_s
+
+
 def _late(request: Request, timeout_s: float | None) -> TimeoutError:
     return TimeoutError(f"{len(request.steps)} scores did not arrive in {timeout_s} s")
 
@@ -365,5 +393,5 @@ def _stop(worker: Worker, batcher: _core.Batcher, thread: threading.Thread) -> N
     if worker.is_orphan:
         return
     batcher.close()
-    if threading.current_thread() is not thread:
+    if not worker.is_run_here and threading.current_thread() is not thread:
         thread.join(_EXIT_S)

@@ -13,6 +13,7 @@ import numpy as np
 
 from similar_fast import _core
 from similar_fast.batching.requests import Part, Request, resolve
+from similar_fast.batching.sizes import StepKey
 from similar_fast.errors import QueueClosedError, ScorerError
 from similar_fast.protocols import Scorer
 from similar_fast.scoring import call_scorer
@@ -53,12 +54,17 @@ class Worker:
         self._awaited: dict[AbstractEventLoop, list[Request]] = {}
         _workers.add(self)
 
+    @property
+    def is_run_here(self) -> bool:
+        """Whether this thread runs the turn that runs now: then the wrapped scorer is asking."""
+        return self.runner == threading.get_ident()
+
     def open(
         self,
         steps: tuple[Step, ...],
         tokens: list[int] | None,
         pixels: list[int] | None,
-        keys: list[int] | None,
+        keys: list[StepKey] | None,
     ) -> Request:
         """Registers a request under a number of its own."""
         number = next(self._numbers) & _REQUEST_MASK

@@ -22,6 +22,9 @@ __all__ = [
 
 Binning = Literal["width", "mass"]
 
+# As the core's, which says why.
+_MAX_BINS = 1_000_000
+
 # Edges, rows, means of prediction and observation.
 BinRow = tuple[tuple[float, float], int, tuple[float, float]]
 
@@ -123,18 +126,19 @@ def calibration_table(
     Args:
         predicted: `[n]` predictions; read as float64.
         observed: `[n]` what happened, in the same unit.
-        num_bins: Bins, at least 1.
+        num_bins: Bins, in 1..=1,000,000.
         binning: `width`, bins of equal width over `bounds`; `mass`, bins between quantiles of the
             predictions, so that about as many rows are in each (equal predictions stay together).
-        bounds: What the predictions must lie in; None takes their least and greatest.
+        bounds: What the predictions must lie in, finite, the lower one first; None takes their
+            least and greatest.
 
     Returns:
         The table; no row is dropped: `n + n_invalid` is the number of rows given. Without a valid
         row and without `bounds` there are no bins.
 
     Raises:
-        ValueError: The shapes differ or are not `[n]`, `num_bins` or `binning` is none of the
-            above, or a prediction lies outside of `bounds`.
+        ValueError: The shapes differ or are not `[n]`, `num_bins`, `binning` or `bounds` is
+            none of the above, or a prediction lies outside of `bounds`.
 
     Example:
         >>> table = calibration_table([0.1, 0.2, 0.9], [0, 0, 1], num_bins=2, bounds=(0, 1))
@@ -168,7 +172,7 @@ def pair_calibration(
         chosen: `[n]` scores of the preferred steps; read as float64.
         rejected: `[n]` scores of the steps they are compared with.
         temperature: Finite, above 0, in the scores' unit; see `fit_temperature`.
-        num_bins: Bins of the confidence, at least 1.
+        num_bins: Bins of the confidence, in 1..=1,000,000.
         binning: As in `calibration_table`.
 
     Returns:
@@ -224,8 +228,8 @@ def fit_temperature(chosen: ArrayLike, rejected: ArrayLike) -> Temperature:
 
 
 def _bin_options(num_bins: int, binning: str) -> tuple[int, str]:
-    if not 1 <= num_bins < 2**32:
-        raise ValueError(f"num_bins must be in 1..2^32, got {num_bins}")
+    if not 1 <= num_bins <= _MAX_BINS:
+        raise ValueError(f"num_bins must be in 1..={_MAX_BINS}, got {num_bins}")
     return num_bins, binning
 
 

@@ -167,7 +167,7 @@ def compare(
         groups: `[n]` labels of what is reported apart; None puts all pairs into one group.
         ties: As in `accuracy`.
         tie_tolerance: As in `accuracy`, the same for both scorers.
-        num_draws: Draws, at least 1.
+        num_draws: Draws, in 1..=10,000,000.
         level: The intervals' level, in (0, 1).
         seed: In [0, 2^64).
         method: As in `accuracy_intervals`.

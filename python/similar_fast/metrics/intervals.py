@@ -22,6 +22,9 @@ __all__ = [
 
 IntervalMethod = Literal["percentile", "bca"]
 
+# As the core's, which says why.
+_MAX_DRAWS = 10_000_000
+
 # Value, bounds, standard error, undefined draws.
 EstimateRow = tuple[float, tuple[float, float], float, int]
 
@@ -149,7 +152,7 @@ def accuracy_intervals(
         groups: `[n]` labels of what is reported apart; None puts all pairs into one group.
         ties: As in `accuracy`.
         tie_tolerance: As in `accuracy`.
-        num_draws: Draws, at least 1.
+        num_draws: Draws, in 1..=10,000,000.
         level: The intervals' level, in (0, 1).
         seed: In [0, 2^64).
         method: `percentile` takes the draws' quantiles, linear between neighbours; `bca` corrects
@@ -200,8 +203,8 @@ def draw_options(
     num_draws: int, level: float, seed: int, method: str
 ) -> tuple[int, float, int, str]:
     """The options of a bootstrap as the core takes them, its integers checked."""
-    if not 1 <= num_draws < 2**32:
-        raise ValueError(f"num_draws must be in 1..2^32, got {num_draws}")
+    if not 1 <= num_draws <= _MAX_DRAWS:
+        raise ValueError(f"num_draws must be in 1..={_MAX_DRAWS}, got {num_draws}")
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be in 0..2^64, got {seed}")
     return num_draws, level, seed, method

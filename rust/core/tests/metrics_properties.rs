@@ -377,7 +377,7 @@ fn wrong_arguments_are_named() {
     };
     assert_eq!(
         of(columns.clusters(), none),
-        "num_draws must be at least 1, got 0"
+        "num_draws must be in 1..=10000000, got 0"
     );
     let level = BootstrapOptions {
         level: f64::NAN,

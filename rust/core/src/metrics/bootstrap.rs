@@ -30,7 +30,7 @@ pub struct AccuracyIntervals {
 /// # Errors
 ///
 /// [`Error::InvalidArgument`] as [`pairwise_accuracy`](super::pairwise_accuracy), and where `clusters`
-/// does not fit the pairs, `num_draws` is 0 or `level` is not in (0, 1).
+/// does not fit the pairs, `num_draws` is out of its range or `level` is not in (0, 1).
 ///
 /// # Example
 ///

@@ -4,6 +4,9 @@ use super::columns::{PairColumns, same_length};
 use super::quantile::quantile;
 use crate::Error;
 
+/// Bins of a table, at most: each is held, empty or not.
+const MAX_BINS: u32 = 1_000_000;
+
 /// Where the bins of a table lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Binning {
@@ -18,7 +21,7 @@ pub enum Binning {
 /// The bins that a table is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bins {
-    /// Bins, at least 1.
+    /// Bins, in 1..=1,000,000.
     pub count: u32,
     /// Where they lie.
     pub binning: Binning,
@@ -79,8 +82,8 @@ pub struct PairCalibration {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`] where the columns differ in length, there are no bins, or a valid
-/// prediction is outside of `bounds`.
+/// [`Error::InvalidArgument`] where the columns differ in length, the number of bins is out of its range,
+/// `bounds` are not finite and ascending, or a valid prediction is outside of them.
 pub fn calibration_table(
     predicted: &[f64],
     observed: &[f64],
@@ -88,9 +91,7 @@ pub fn calibration_table(
     bounds: Option<(f64, f64)>,
 ) -> Result<CalibrationTable, Error> {
     same_length("observed", observed.len(), predicted.len())?;
-    if bins.count == 0 {
-        return Err(Error::invalid("num_bins", "at least 1", "0"));
-    }
+    check_bins(bins.count, bounds)?;
     let both = predicted.iter().copied().zip(observed.iter().copied());
     let mut rows: Vec<(f64, f64)> = both
         .filter(|row| row.0.is_finite() && row.1.is_finite())
@@ -104,6 +105,20 @@ pub fn calibration_table(
         return Err(Error::invalid("predicted", "inside of bounds", found));
     }
     Ok(tabulate(&rows, &edges(&rows, bins, bounds), n_invalid))
+}
+
+fn check_bins(count: u32, bounds: Option<(f64, f64)>) -> Result<(), Error> {
+    if !(1..=MAX_BINS).contains(&count) {
+        let found = count.to_string();
+        return Err(Error::invalid("num_bins", "in 1..=1000000", found));
+    }
+    match bounds {
+        Some((low, high)) if !(low.is_finite() && high.is_finite() && low < high) => {
+            let found = format!("{:?}", (low, high));
+            Err(Error::invalid("bounds", "finite with low < high", found))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The table of sorted rows.
@@ -182,8 +197,8 @@ fn even_edges(low: f64, high: f64, count: u32) -> Vec<f64> {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`] where the columns differ in length, there are no bins, or `temperature`
-/// is not finite and positive.
+/// [`Error::InvalidArgument`] where the columns differ in length, the number of bins is out of its range,
+/// or `temperature` is not finite and positive.
 ///
 /// # Example
 ///
@@ -256,4 +271,40 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 /// `-ln sigmoid(logit)`, without overflow.
 pub(super) fn loss(logit: f64) -> f64 {
     (-logit).max(0.0) + (-logit.abs()).exp().ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(count: u32, bounds: Option<(f64, f64)>) -> Result<CalibrationTable, Error> {
+        let binning = Binning::Width;
+        calibration_table(&[0.5], &[1.0], Bins { count, binning }, bounds)
+    }
+
+    #[test]
+    fn too_many_bins_are_refused_before_they_are_made() {
+        for count in [0, MAX_BINS + 1, u32::MAX] {
+            let found = table(count, None).unwrap_err().to_string();
+            let expected = format!("num_bins must be in 1..=1000000, got {count}");
+            assert_eq!(found, expected);
+        }
+        assert_eq!(table(MAX_BINS, None).unwrap().bins.len(), 1_000_000);
+    }
+
+    #[test]
+    fn bounds_that_span_nothing_are_refused_by_name() {
+        let inf = f64::INFINITY;
+        for bounds in [
+            (f64::NAN, 1.0),
+            (0.0, f64::NAN),
+            (-inf, inf),
+            (1.0, 0.0),
+            (0.5, 0.5),
+        ] {
+            let found = table(2, Some(bounds)).unwrap_err().to_string();
+            let start = "bounds must be finite with low < high, got (";
+            assert!(found.starts_with(start), "{found}");
+        }
+    }
 }

@@ -23,10 +23,13 @@ pub enum Method {
     Bca,
 }
 
+/// Draws, at most: the figures of every draw are held.
+const MAX_DRAWS: u32 = 10_000_000;
+
 /// How a bootstrap draws, and what it reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BootstrapOptions {
-    /// Draws, at least 1.
+    /// Draws, in 1..=10,000,000.
     pub num_draws: u32,
     /// The intervals' level, in (0, 1).
     pub level: f64,
@@ -38,8 +41,9 @@ pub struct BootstrapOptions {
 
 impl BootstrapOptions {
     pub(super) fn check(self) -> Result<(), Error> {
-        if self.num_draws == 0 {
-            return Err(Error::invalid("num_draws", "at least 1", "0"));
+        if !(1..=MAX_DRAWS).contains(&self.num_draws) {
+            let found = self.num_draws.to_string();
+            return Err(Error::invalid("num_draws", "in 1..=10000000", found));
         }
         check_level(self.level)
     }
