@@ -157,7 +157,11 @@ def test_equal_steps_that_wait_together_share_a_row() -> None:
 
 def test_steps_of_different_pictures_share_no_row() -> None:
     inner = GatedScorer()
-    mine = [replace(step, screenshot=picture) for step in steps(5) for picture in (bytes, list)]
+    mine = [
+        replace(step, screenshot=picture)
+        for step in steps(5)
+        for picture in (bytes, partial(bytes))
+    ]
     with BatchingScorer(inner, max_wait_s=0.0, coalesce=True) as scorer:
         inner.gate.set()
         scorer.score([*mine, mine[0]])
