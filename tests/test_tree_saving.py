@@ -208,3 +208,11 @@ def test_loaded_settings_are_those_that_were_saved(tmp_path: Path) -> None:
     TreeSearch(2, settings).save(tmp_path / "search.tree")
 
     assert TreeSearch.load(tmp_path / "search.tree").settings == settings
+
+
+def test_others_may_read_a_saved_file_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    TreeSearch(2).save(tmp_path / "search.tree")
+
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1

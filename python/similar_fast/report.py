@@ -11,7 +11,6 @@ import html
 import json
 import math
 import re
-import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
 from similar_fast.explain import explain_steps
 from similar_fast.explanation import Explanation, Option
 from similar_fast.types import Score, SearchResult, SearchTreeNode
+from similar_fast.whole_file import write_whole
 
 __all__ = ["render_report", "write_report"]
 
@@ -47,17 +47,7 @@ def write_report(result: SearchResult, path: str | Path, *, title: str | None = 
         FileNotFoundError: The folder of `path` does not exist.
         ValueError: The nodes do not form a tree.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the report's folder {path.parent} does not exist")
-    page = render_report(result, title=title)
-    part = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        part.write_text(page, encoding="ascii", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return write_whole(path, render_report(result, title=title).encode("ascii"))
 
 
 def render_report(result: SearchResult, *, title: str | None = None) -> str:

@@ -19,7 +19,6 @@ A number that is not known or not finite is None. Screenshots are left out.
 """
 
 import json
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields
@@ -35,6 +34,7 @@ from similar_fast.tree_columns import Children, EdgeState
 from similar_fast.tree_search import TreeSearch
 from similar_fast.tree_settings import channel_names
 from similar_fast.types import SearchResult, SearchTreeNode
+from similar_fast.whole_file import write_whole
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -97,17 +97,8 @@ def write_json(source: Source, path: str | Path) -> Path:
         FileNotFoundError: The folder of `path` does not exist.
         TypeError: `source` is no search and no result.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the tree's folder {path.parent} does not exist")
     text = json.dumps(to_json(source), allow_nan=False, separators=(",", ":"))
-    part = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        part.write_text(text, encoding="ascii", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return write_whole(path, text.encode("ascii"))
 
 
 def to_networkx(source: Source | dict[str, Any]) -> "nx.DiGraph[int]":

@@ -5,9 +5,7 @@ id. A search reads no clock and draws no random number: the same calls give the 
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ from similar_fast.ragged import (
 from similar_fast.tree_columns import Children, Leaves
 from similar_fast.tree_objects import NodeObjects
 from similar_fast.tree_settings import TreeSettings
+from similar_fast.whole_file import write_whole
 
 __all__ = ["TreeSearch"]
 
@@ -408,18 +407,7 @@ class TreeSearch:
         with self._lock:
             objects = self._objects.to_json(encode, self._settings.to_dict())
             data = self._core.save(objects)
-        path = Path(file)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(handle, "wb") as stream:  # noqa: PTH123 - a handle, not a path
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(part).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(part).unlink()
-            raise
+        write_whole(file, data)
 
     @classmethod
     def load(

@@ -16,6 +16,7 @@ from typing import Any
 
 from similar_fast.errors import DataError
 from similar_fast.types import Action, Element, Observation
+from similar_fast.whole_file import write_whole
 
 __all__ = [
     "Edge",
@@ -124,10 +125,8 @@ def write_recording(
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / recording_name(header["task"], header["seed"])
-    partial = path.with_suffix(".partial")
     # Without a time stamp the same recording is the same file.
-    partial.write_bytes(gzip.compress(_line(first).encode() + content, mtime=0))
-    return partial.replace(path)
+    return write_whole(path, gzip.compress(_line(first).encode() + content, mtime=0))
 
 
 def read_header(path: Path) -> RecordingHeader:
