@@ -9,7 +9,7 @@ import pytest
 import similar_fast_mini
 from onnx import numpy_helper
 from pytest_benchmark.fixture import BenchmarkFixture
-from similar_fast.reward import EmbeddingScorer
+from similar_fast.embedding import EmbeddingScorer
 from similar_fast.runtime import Session, open_session
 from similar_fast.types import Step
 

@@ -11,6 +11,7 @@ from similar_fast.errors import ModelError
 from similar_fast.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    EmbeddingSpec,
     Manifest,
     describe_file,
     read_manifest,
@@ -33,8 +34,7 @@ def manifest_of(folder: Path) -> Manifest:
         family="bert-embedding",
         hidden_size=8,
         max_positions=16,
-        pooling="mean",
-        is_normalized=True,
+        embedding=EmbeddingSpec(pooling="mean", is_normalized=True),
         dtype="float32",
         license="Apache-2.0",
         source="nowhere",
@@ -66,7 +66,7 @@ def test_write_twice_gives_the_same_bytes(folder: Path) -> None:
 def test_write_refuses_what_read_would_refuse(folder: Path) -> None:
     before = (folder / MANIFEST_NAME).read_bytes()
 
-    with pytest.raises(ModelError, match="family 'gpt'"):
+    with pytest.raises(ModelError, match=r"Invalid enum value 'gpt' - at `\$\.family`"):
         write_manifest(folder, replace(manifest_of(folder), family="gpt"))
 
     assert (folder / MANIFEST_NAME).read_bytes() == before
@@ -110,11 +110,19 @@ def test_manifest_that_is_no_json_object_is_a_model_error(folder: Path, data: by
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, "1", True, None])
-def test_format_that_is_not_known_is_a_model_error(folder: Path, version: object) -> None:
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, FORMAT_VERSION - 1, 0])
+def test_other_format_is_a_model_error_whatever_else_it_holds(folder: Path, version: int) -> None:
+    edit(folder, lambda record: (record.clear(), record.update(format_version=version)))
+
+    with pytest.raises(ModelError, match=f"format_version {version}.*reads {FORMAT_VERSION}"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("version", ["1", True, None])
+def test_format_that_is_no_number_is_a_model_error(folder: Path, version: object) -> None:
     edit(folder, lambda record: record.update(format_version=version))
 
-    with pytest.raises(ModelError, match=f"format_version {version!r}.*reads 1 to"):
+    with pytest.raises(ModelError, match=r"Expected `int`, got .* - at `\$\.format_version`"):
         read_manifest(folder)
 
 
@@ -127,7 +135,9 @@ def test_format_that_is_not_known_is_a_model_error(folder: Path, version: object
         ("hidden_size", True),
         ("hidden_size", 0),
         ("max_positions", None),
-        ("is_normalized", 1),
+        ("embedding", {"pooling": "mean", "is_normalized": 1}),
+        ("embedding", {"pooling": "max", "is_normalized": True}),
+        ("embedding", None),
         ("files", {}),
         ("files", ["model.onnx"]),
         ("files", [{"name": "model.onnx"}]),
@@ -137,7 +147,7 @@ def test_format_that_is_not_known_is_a_model_error(folder: Path, version: object
 def test_field_of_the_wrong_kind_is_a_model_error(folder: Path, field: str, value: object) -> None:
     edit(folder, lambda record: record.update({field: value}))
 
-    with pytest.raises(ModelError, match="expected"):
+    with pytest.raises(ModelError, match=r"at `\$\.|and no part 'embedding'"):
         read_manifest(folder)
 
 

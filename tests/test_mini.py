@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from similar_fast.embedding import EmbeddingScorer, TextEncoder
 from similar_fast.errors import ModelError
-from similar_fast.manifest import MANIFEST_NAME, read_manifest
-from similar_fast.reward import EmbeddingScorer, TextEncoder
+from similar_fast.manifest import MANIFEST_NAME, EmbeddingSpec, read_manifest
 
 PACKAGE = Path(__file__).parents[1] / "python" / "similar_fast_mini"
 MODEL = PACKAGE / "model"
@@ -36,7 +36,7 @@ def test_manifest_tells_what_the_model_is() -> None:
         384,
         256,
     )
-    assert (manifest.pooling, manifest.is_normalized) == ("mean", True)
+    assert manifest.embedding == EmbeddingSpec(pooling="mean", is_normalized=True)
     assert manifest.license == "Apache-2.0"
     assert manifest.source.startswith("sentence-transformers/all-MiniLM-L6-v2, ")
     assert manifest.checks["rank_agreement"] >= 0.98

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import similar_fast_mini
 from safetensors.numpy import load_file, save_file
+from similar_fast.embedding import TextEncoder
 from similar_fast.errors import ModelError
 from similar_fast.manifest import read_manifest
-from similar_fast.reward import TextEncoder
 from similar_fast.runtime import open_session
 from similar_fast_export import cli, embedding
 from similar_fast_export.bert import BertConfig, bert_embedding_graph

@@ -235,7 +235,7 @@ def test_two_distributions_are_an_inference_error_that_names_both_and_the_fix(
 
 def test_import_is_light() -> None:
     done = in_fresh_python(
-        "import sys, similar_fast, similar_fast.reward, similar_fast.runtime;"
+        "import sys, similar_fast, similar_fast.embedding, similar_fast.runtime;"
         "print([m for m in ('onnxruntime', 'tokenizers', 'onnx', 'PIL') if m in sys.modules])"
     )
 

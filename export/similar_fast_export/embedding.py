@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from similar_fast.embedding import TextEncoder
 from similar_fast.errors import ModelError
-from similar_fast.manifest import Manifest, describe_file, write_manifest
-from similar_fast.reward import TextEncoder
+from similar_fast.manifest import EmbeddingSpec, Manifest, describe_file, write_manifest
 from similar_fast.runtime import onnxruntime_distributions
 
 from similar_fast_export.bert import BertConfig, bert_embedding_graph
@@ -122,8 +122,7 @@ def _describe(
         family="bert-embedding",
         hidden_size=config.hidden_size,
         max_positions=config.max_positions,
-        pooling="mean",
-        is_normalized=True,
+        embedding=EmbeddingSpec(pooling="mean", is_normalized=True),
         dtype=_DTYPES[kind].format(block_size=config.block_size),
         license=license_id,
         source=origin,

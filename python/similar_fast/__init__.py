@@ -8,11 +8,11 @@ from similar_fast._core import __version__
 from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.batching import BatchingScorer
 from similar_fast.dimensions import Dimension
+from similar_fast.embedding import EmbeddingScorer
 from similar_fast.endings import rerank
 from similar_fast.explain import explain
 from similar_fast.explanation import Explanation
 from similar_fast.metrics import accuracy
-from similar_fast.reward import EmbeddingScorer
 from similar_fast.search import Search
 from similar_fast.search_pool import SearchPool
 from similar_fast.tree_search import TreeSearch

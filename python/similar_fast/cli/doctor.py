@@ -80,7 +80,7 @@ def _inference() -> _Finding:
 
 
 def _mini_model() -> _Finding:
-    from similar_fast.reward import EmbeddingScorer
+    from similar_fast.embedding import EmbeddingScorer
 
     try:
         scorer = EmbeddingScorer()

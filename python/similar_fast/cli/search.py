@@ -232,8 +232,8 @@ def _arm_name(args: argparse.Namespace) -> str:
 
 def _model_digest(args: argparse.Namespace) -> str:
     """The first characters of the SHA-256 of the model that will be loaded."""
+    from similar_fast.embedding import default_model
     from similar_fast.manifest import read_manifest
-    from similar_fast.reward import default_model
 
     manifest = read_manifest(args.model or default_model(), verify=False)
     return next(file.sha256 for file in manifest.files if file.name == "model.onnx")[:8]
@@ -268,7 +268,7 @@ def _recorded(args: argparse.Namespace) -> "Recorded":
 
 def _scorer(args: argparse.Namespace) -> "Scorer":
     from similar_fast import baselines
-    from similar_fast.reward import EmbeddingScorer
+    from similar_fast.embedding import EmbeddingScorer
 
     if args.arm == "heuristic" or args.scorer == "lexical":
         return baselines.LexicalScorer()

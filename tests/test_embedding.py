@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from similar_fast import reward
+from similar_fast import embedding
+from similar_fast.embedding import EmbeddingScorer
 from similar_fast.errors import InferenceError, ModelError
 from similar_fast.protocols import Scorer
-from similar_fast.reward import EmbeddingScorer
 from similar_fast.types import Step
 
 WORDS = (
@@ -211,7 +211,7 @@ def test_missing_package_is_a_model_error_that_says_what_to_install(
     def missing(name: str) -> Path:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(reward.importlib.resources, "files", missing)
+    monkeypatch.setattr(embedding.importlib.resources, "files", missing)
 
     with pytest.raises(ModelError, match="pip install similar-fast-mini"):
         EmbeddingScorer()

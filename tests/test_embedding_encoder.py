@@ -9,10 +9,16 @@ import numpy as np
 import onnx
 import pytest
 import similar_fast_mini
+from similar_fast.embedding import TextEncoder
 from similar_fast.errors import InferenceError, ModelError
-from similar_fast.manifest import MANIFEST_NAME, describe_file, read_manifest, write_manifest
+from similar_fast.manifest import (
+    MANIFEST_NAME,
+    EmbeddingSpec,
+    describe_file,
+    read_manifest,
+    write_manifest,
+)
 from similar_fast.prompts import fit_tokens, passage_parts, query_parts
-from similar_fast.reward import TextEncoder
 from similar_fast.types import Step
 
 MODEL = Path(similar_fast_mini.__file__).parent / "model"
@@ -107,7 +113,8 @@ def test_folder_of_links_runs(folder: Path) -> None:
 
 
 def test_model_that_does_not_normalize_is_a_model_error(folder: Path) -> None:
-    write_manifest(folder, replace(read_manifest(folder), is_normalized=False))
+    spec = EmbeddingSpec(pooling="mean", is_normalized=False)
+    write_manifest(folder, replace(read_manifest(folder), embedding=spec))
 
     with pytest.raises(ModelError, match="does not normalize its embeddings"):
         TextEncoder(folder)

@@ -1,4 +1,4 @@
-"""Scorers that run a model."""
+"""`EmbeddingScorer`: a small text encoder as a scorer, and the encoder itself."""
 
 import importlib.resources
 from collections import OrderedDict
@@ -227,7 +227,12 @@ class TextEncoder:
                 f"{session.path} turns {session.inputs} into {session.outputs}; expected "
                 "('input_ids', 'attention_mask') into ('embedding',)"
             )
-        if not manifest.is_normalized:
+        if manifest.embedding is None:
+            raise ModelError(
+                f"the model of {session.path} is of the family {manifest.family!r}; expected "
+                "an embedding model"
+            )
+        if not manifest.embedding.is_normalized:
             raise ModelError(
                 f"the model of {session.path} does not normalize its embeddings; expected one that "
                 "does, since a cosine is taken as a plain product"
