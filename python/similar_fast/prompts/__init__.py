@@ -1,6 +1,12 @@
 """A step -> the texts and tokens that a model reads."""
 
-from similar_fast.prompts.messages import SYSTEM_TEXT, ChatMessage, Layout, chat_messages
+from similar_fast.prompts.messages import (
+    SYSTEM_TEXT,
+    ChatMessage,
+    Layout,
+    chat_messages,
+    history_text,
+)
 from similar_fast.prompts.parts import FittedText, fit_tokens, passage_parts, query_parts
 from similar_fast.prompts.writer import Prompt, PromptWriter
 
@@ -13,6 +19,7 @@ __all__ = [
     "PromptWriter",
     "chat_messages",
     "fit_tokens",
+    "history_text",
     "passage_parts",
     "query_parts",
 ]
