@@ -43,7 +43,9 @@ _CHECKED_POSITIONS = 1 << 20  # so many that nothing is cut in the check
 _CHECKED_IMAGE_TOKENS = 3
 _SHOWN = 200  # characters of a text in an error
 
+_LONG = "word 12 " * 200
 _CHECKED_TEXTS = (
+    (_LONG, (_LONG, _LONG), _LONG, _LONG),
     ("Book a flight", ("click A", "type 'x' into B"), "click C", "button A\nlink B"),
     ("", (), "", ""),
     ("\n a\n\n", ("", " b "), "\n c \n", " \n screen \n "),
@@ -191,8 +193,9 @@ class _TemplateReader:
         image = pieces[start : len(pieces) - end]
         if start + end != len(without) or [x.field for x in image].count("image") != 1:
             raise ModelError(
-                f"{self.path} makes {_shown(pieces)} of a step with a picture and "
-                f"{_shown(without)} of one without; expected the same but for one picture"
+                f"{self.path} writes a step with a picture otherwise than one without: "
+                f"{_shown(pieces[start:])} is there {_shown(without[start:])}; expected one "
+                "picture between the same texts"
             )
         marked = [Piece(x.token, x.text, x.field, needs_image=True) for x in image]
         return [*pieces[:start], *marked, *pieces[len(pieces) - end :]]
