@@ -170,9 +170,11 @@ def _to_rgb(image: "Image") -> "Image":
 
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         shown = image if image.mode == "RGBA" else image.convert("RGBA")
-        white = pillow.new("RGBA", image.size, (255, 255, 255, 255))
-        image = pillow.alpha_composite(white, shown)
-    return image.convert("RGB")
+        if shown.getchannel("A").getextrema() != (255, 255):  # else white would not show
+            white = pillow.new("RGBA", image.size, (255, 255, 255, 255))
+            shown = pillow.alpha_composite(white, shown)
+        image = shown
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _broken(kind: str | None, err: Exception) -> DataError:
