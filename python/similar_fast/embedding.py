@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,8 @@ from similar_fast.errors import InferenceError, ModelError
 from similar_fast.manifest import read_manifest
 from similar_fast.prompts import FittedText, fit_tokens, passage_parts, query_parts
 from similar_fast.runtime import Provider, open_session
+from similar_fast.tokens import open_tokenizer, whole_text
 from similar_fast.types import Scores, Step
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 __all__ = ["EmbeddingScorer", "TextEncoder", "default_model"]
 
@@ -173,7 +170,7 @@ class TextEncoder:
         self.max_batch_size = max_batch_size
         self.max_batch_tokens = max_batch_tokens
         self.cache_size = cache_size
-        self._tokenizer = _open_tokenizer(folder / "tokenizer.json")
+        self._tokenizer = open_tokenizer(folder / "tokenizer.json")
         self._special = self._tokenizer.encode("").ids
         if len(self._special) != _SPECIAL_TOKENS or self.manifest.max_positions <= _SPECIAL_TOKENS:
             raise ModelError(
@@ -261,8 +258,7 @@ class TextEncoder:
         return fit_tokens(key, encode=self._token_ids, limit=limit)
 
     def _token_ids(self, text: str) -> list[int]:
-        text = text.encode("utf-8", "replace").decode("utf-8")  # a page may hold half a surrogate
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._tokenizer.encode(whole_text(text), add_special_tokens=False).ids
         return ids
 
     def _batches(self, keys: list[_Key], fitted: dict[_Key, FittedText]) -> Iterator[list[_Key]]:
@@ -315,15 +311,3 @@ def default_model() -> Path:
             "is not installed; `pip install similar-fast-mini`, or name a model's folder"
         ) from err
     return Path(str(folder))
-
-
-def _open_tokenizer(path: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer  # noqa: PLC0415  # `import similar_fast` must stay light
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as err:  # the library raises nothing more precise
-        raise ModelError(f"{path} is no tokenizer that can be read: {err}") from err
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

@@ -122,13 +122,14 @@ class PromptSpec:
         layout: Whether the screen or the history comes first in the user's turn.
         prefix: What all candidates of a state share; ends with a control token.
         suffix: The candidate's own part.
-        gate_offset: Which token of the prefix the gate reads, counted from its end: -1 is the last.
+        gate_offset: Which token of the prefix the gate reads, as Python counts: -1 is the last, 0
+            the first.
     """
 
     layout: Literal["screen-first", "history-first"]
     prefix: tuple[Piece, ...]
     suffix: tuple[Piece, ...]
-    gate_offset: Annotated[int, msgspec.Meta(le=-1)] = -1
+    gate_offset: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A step -> the texts and tokens that a model reads."""
+"""What `EmbeddingScorer` compares: texts in parts, cut to the tokens that a model takes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

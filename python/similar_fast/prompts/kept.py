@@ -1,0 +1,59 @@
+"""What was made before and is kept, within a bound of bytes."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import Generic, TypeVar
+
+__all__ = ["Kept"]
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+class Kept(Generic[_Key, _Value]):
+    """Values by key; the least recently used go first. Safe to use from many threads.
+
+    Attributes:
+        max_bytes: Most bytes to keep, as the callers count them.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[_Key, tuple[_Value, int]] = OrderedDict()
+        self._num_bytes = 0
+        self._lock = Lock()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are kept now."""
+        return self._num_bytes
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: _Key) -> _Value | None:
+        """The value of `key`, or None."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: _Key, value: _Value, num_bytes: int) -> None:
+        """Keeps `value`, unless it alone is over the bound.
+
+        Args:
+            key: Its key.
+            value: The value, not None.
+            num_bytes: Bytes of key and value together.
+        """
+        with self._lock:
+            if num_bytes > self.max_bytes or key in self._entries:
+                return
+            self._entries[key] = (value, num_bytes)
+            self._num_bytes += num_bytes
+            while self._num_bytes > self.max_bytes:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self._num_bytes -= freed
