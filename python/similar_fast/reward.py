@@ -5,10 +5,10 @@ runs what its candidates share and then the candidates, the heads judge, and thi
 where they belong.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from similar_fast.pictures import PictureReader, Screenshot
 from similar_fast.prompts import Prompt, PromptWriter
 from similar_fast.runtime import Provider
 from similar_fast.scoring import ranked
-from similar_fast.state_cache import CacheStats, PictureCache, StateCache
+from similar_fast.state_cache import CacheStats, StateCache
 from similar_fast.states import StateRunner
 from similar_fast.types import Ranked, Scores, Step
 
@@ -132,13 +132,14 @@ class RewardModel:
         folder = Path(folder)
         self.manifest: Manifest = read_manifest(folder, verify=verify)
         self._backbone = Backbone(folder, self.manifest, providers=providers, threads=threads)
+        self._pictures = PictureReader(
+            self._backbone, cache_bytes=picture_cache_bytes, max_pixels=max_pixels
+        )
         self._writer = PromptWriter(
             self._backbone.spec.prompt,
             folder / "tokenizer.json",
             max_positions=self.manifest.max_positions,
-        )
-        self._pictures = PictureReader(
-            self._backbone, PictureCache(picture_cache_bytes), max_pixels=max_pixels
+            image_token=self._pictures.token,
         )
         self._cache = StateCache(state_cache_bytes)
         if max_batch_tokens is None:
@@ -251,15 +252,27 @@ class RewardModel:
         screenshots = self._pictures.look(steps, failed)
         readable = [i for i in range(len(steps)) if i not in failed]
         tokens = [shot.num_tokens if (shot := screenshots[i]) else 0 for i in readable]
-        prompts = self._writer.write_all([steps[i] for i in readable], tokens)
         jobs = {}
-        for i, prompt in zip(readable, prompts, strict=True):
+        for i, prompt in zip(readable, self._prompts([steps[i] for i in readable], tokens)):
             if isinstance(prompt, SimilarFastError):
                 failed[i] = prompt
             else:
                 jobs[i] = _Job(prompt, screenshots[i])
-                self._counts += (1, len(prompt.prefix) + len(prompt.suffix), prompt.num_cut)
+                self._counts += (1, len(prompt), prompt.num_cut)
         return jobs
+
+    def _prompts(
+        self, steps: Sequence[Step], num_image_tokens: Sequence[int]
+    ) -> Iterable[Prompt | SimilarFastError]:
+        """Written together where all can be, since that is quicker."""
+        try:
+            yield from self._writer.write_all(steps, num_image_tokens)
+        except SimilarFastError:
+            for step, count in zip(steps, num_image_tokens, strict=True):
+                try:
+                    yield self._writer.write(step, count)
+                except SimilarFastError as err:
+                    yield err
 
     def _run(
         self, jobs: list["_Job"], hidden: NDArray[np.float32], members: list[int]

@@ -1,10 +1,9 @@
-"""What was computed once and is kept: pictures by content, states by their tokens, both by bytes.
+"""States that were run and are kept, by their tokens, within a bound of bytes.
 
 A *state* is everything that the candidates of one screen share. Its keys and values are what the
 decoder would compute again for each of them.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from similar_fast.prefix import PrefixIndex
 from similar_fast.runtime import Tensor
 
-__all__ = ["CacheStats", "Picture", "PictureCache", "PromptTokens", "State", "StateCache"]
+__all__ = ["CacheStats", "Picture", "PromptTokens", "State", "StateCache"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,58 +94,6 @@ class CacheStats:
     partial_hits: int
     misses: int
     evictions: int
-
-
-class PictureCache:
-    """Pictures by content hash, the least recently used given up first; safe in threads."""
-
-    def __init__(self, capacity_bytes: int) -> None:
-        self._capacity = capacity_bytes
-        self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
-        self._nbytes = self._hits = self._misses = self._evictions = 0
-        self._lock = Lock()
-
-    def find(self, key: bytes) -> Picture | None:
-        """The picture of that content, or None."""
-        with self._lock:
-            picture = self._pictures.get(key)
-            if picture is None:
-                self._misses += 1
-                return None
-            self._hits += 1
-            self._pictures.move_to_end(key)
-            return picture
-
-    def insert(self, key: bytes, picture: Picture) -> None:
-        """Keeps `picture`, unless it alone is larger than the cache."""
-        with self._lock:
-            if picture.nbytes > self._capacity or key in self._pictures:
-                return
-            self._pictures[key] = picture
-            self._nbytes += picture.nbytes
-            while self._nbytes > self._capacity:
-                self._nbytes -= self._pictures.popitem(last=False)[1].nbytes
-                self._evictions += 1
-
-    def clear(self) -> None:
-        """Forgets every picture; the counts stay."""
-        with self._lock:
-            self._pictures.clear()
-            self._nbytes = 0
-
-    @property
-    def stats(self) -> CacheStats:
-        """What it holds now and how often it helped."""
-        with self._lock:
-            return CacheStats(
-                entries=len(self._pictures),
-                nbytes=self._nbytes,
-                capacity_bytes=self._capacity,
-                hits=self._hits,
-                partial_hits=0,
-                misses=self._misses,
-                evictions=self._evictions,
-            )
 
 
 class StateCache:
