@@ -81,7 +81,7 @@ def rotate(graph: Graph, value: str, cosine_sine: tuple[str, str], *, width: int
     Args:
         graph: Where it grows.
         value: `[..., width]` float32.
-        cosine_sine: Each `[..., width / 2]`, of one shape with `value` after broadcasting.
+        cosine_sine: Each `[..., width / 2]`; broadcast over the heads.
         width: Even.
     """
     cosine, sine = cosine_sine
@@ -98,7 +98,15 @@ def bias_of_mask(graph: Graph, mask: str) -> str:
     return graph.node("Where", mask, graph.number(0.0), masked)
 
 
-def attend(graph: Graph, query: str, key: str, value: str, *, bias: str | None) -> str:
+def attend(
+    graph: Graph,
+    query: str,
+    key: str,
+    value: str,
+    *,
+    bias: str | None = None,
+    bias_shape: str | None = None,
+) -> str:
     """softmax(query key^T + bias) value: `[..., rows, width]` of the real type.
 
     Query heads that share a key head lie behind one another as rows, so no key is repeated.
@@ -106,14 +114,21 @@ def attend(graph: Graph, query: str, key: str, value: str, *, bias: str | None) 
 
     Args:
         graph: Where it grows.
-        query: `[..., rows, width]` of the real type, scaled by 1 / sqrt(width).
-        key: `[..., columns, width]` of the real type.
+        query: `[B, heads, rows, width]` of the real type, scaled by 1 / sqrt(width).
+        key: `[B, heads, columns, width]` of the real type.
         value: As `key`.
-        bias: Float32, added to the scores `[..., rows, columns]`; None adds nothing.
+        bias: Float32, added to the scores `[B, heads, rows, columns]`; None adds nothing.
+        bias_shape: What the scores are reshaped to where the bias is added, such as
+            `[B, heads, group, tokens, columns]`, so that it need not be repeated for a group.
     """
-    axes = graph.node("Transpose", key, perm=[0, 1, 3, 2])
-    scores = graph.wide(graph.node("MatMul", query, axes))
-    if bias is not None:
-        scores = graph.node("Add", scores, bias)
-    weights = graph.narrow(graph.node("Softmax", scores, axis=-1))
-    return graph.node("MatMul", weights, value)
+    turned = graph.node("Transpose", key, perm=[0, 1, 3, 2])
+    scores = graph.wide(graph.node("MatMul", query, turned))
+    if bias is None:
+        weights = graph.node("Softmax", scores, axis=-1)
+    elif bias_shape is None:
+        weights = graph.node("Softmax", graph.node("Add", scores, bias), axis=-1)
+    else:
+        grouped = graph.node("Reshape", scores, bias_shape)
+        weights = graph.node("Softmax", graph.node("Add", grouped, bias), axis=-1)
+        weights = graph.node("Reshape", weights, graph.node("Shape", scores))
+    return graph.node("MatMul", graph.narrow(weights), value)
