@@ -20,14 +20,19 @@ from similar_fast.errors import InferenceError, ModelError
 __all__ = [
     "Provider",
     "Session",
+    "Tensor",
     "available_providers",
     "has_cuda_device",
     "onnxruntime_distributions",
     "open_session",
+    "to_host",
 ]
 
 Provider = str | tuple[str, Mapping[str, Any]]
 """An execution provider: its name, or its name and its options, as onnxruntime spells them."""
+
+Tensor = Any
+"""A numpy array, or an `onnxruntime.OrtValue` that lies on the session's device."""
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -68,12 +73,17 @@ class Session:
         providers: The execution providers in use, first choice first.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
+        device_id: Which CUDA device the model lies on; None where kept outputs stay in host memory.
     """
 
     def __init__(self, session: Any, path: Path) -> None:  # noqa: ANN401  # onnxruntime has no types
         self._session = session
         self.path = path
         self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self.device_id: int | None = None
+        if _CUDA in self.providers:
+            options = session.get_provider_options().get(_CUDA, {})
+            self.device_id = int(options.get("device_id", 0))
         self.inputs: tuple[str, ...] = tuple(x.name for x in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(x.name for x in session.get_outputs())
 
@@ -86,12 +96,53 @@ class Session:
         Raises:
             InferenceError: The arrays do not fit, or the provider failed.
         """
+        return self.run_keeping(feeds, fetch=self.outputs, keep=())[0]
+
+    def run_keeping(
+        self, feeds: Mapping[str, Tensor], *, fetch: Sequence[str], keep: Sequence[str]
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Tensor]]:
+        """The outputs `fetch` as arrays, and the outputs `keep` wherever the model runs.
+
+        On CUDA the kept outputs never leave the device, and a later run takes them as feeds
+        without a copy. Elsewhere they are arrays too. Outputs that are neither are not computed.
+
+        Args:
+            feeds: An array, or what an earlier run kept, for each name in `inputs`.
+            fetch: Names of outputs.
+            keep: Names of outputs.
+
+        Raises:
+            InferenceError: The feeds do not fit, or the provider failed.
+        """
+        names = [*fetch, *keep]
         try:
-            outputs = self._session.run(None, dict(feeds))
+            if self.device_id is None:
+                outputs = self._session.run(names, dict(feeds))
+            else:
+                outputs = self._run_bound(feeds, fetch, keep)
         except Exception as err:  # onnxruntime's exceptions share no base but this one
-            shapes = {name: f"{array.dtype}{list(array.shape)}" for name, array in feeds.items()}
+            shapes = {name: _describe_tensor(tensor) for name, tensor in feeds.items()}
             raise InferenceError(f"{self.path} failed on {shapes}: {err}") from err
-        return dict(zip(self.outputs, map(np.asarray, outputs), strict=True))
+        found = dict(zip(names, outputs, strict=True))
+        return {name: np.asarray(found[name]) for name in fetch}, {x: found[x] for x in keep}
+
+    def _run_bound(
+        self, feeds: Mapping[str, Tensor], fetch: Sequence[str], keep: Sequence[str]
+    ) -> list[Tensor]:
+        """One run with what was kept bound in place, and what is kept left on the device."""
+        binding = self._session.io_binding()
+        for name, tensor in feeds.items():
+            if isinstance(tensor, np.ndarray):
+                binding.bind_cpu_input(name, np.ascontiguousarray(tensor))
+            else:
+                binding.bind_ortvalue_input(name, tensor)
+        for name in fetch:
+            binding.bind_output(name, "cpu")
+        for name in keep:
+            binding.bind_output(name, "cuda", self.device_id)
+        self._session.run_with_iobinding(binding)
+        outputs: list[Tensor] = list(binding.get_outputs())
+        return [x.numpy() for x in outputs[: len(fetch)]] + outputs[len(fetch) :]
 
 
 def open_session(
@@ -142,6 +193,11 @@ def open_session(
     return _open_explicit(ort, path, options, chosen)
 
 
+def to_host(tensor: Tensor) -> NDArray[Any]:
+    """`tensor` as an array; a copy where it lies on a device."""
+    return tensor if isinstance(tensor, np.ndarray) else np.asarray(tensor.numpy())
+
+
 def onnxruntime_distributions() -> tuple[tuple[str, str], ...]:
     """(name, version) of every installed distribution that provides the module `onnxruntime`.
 
@@ -180,6 +236,12 @@ def has_cuda_device() -> bool:
     except AttributeError:
         return False
     return is_up and count.value > 0
+
+
+def _describe_tensor(tensor: Tensor) -> str:
+    if isinstance(tensor, np.ndarray):
+        return f"{tensor.dtype}{list(tensor.shape)}"
+    return f"{tensor.data_type()}{list(tensor.shape())}"
 
 
 def _import_onnxruntime() -> ModuleType:

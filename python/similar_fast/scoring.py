@@ -1,17 +1,20 @@
 """Calling a scorer that somebody else wrote, and believing nothing it says unchecked."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import ScorerError
 from similar_fast.protocols import Scorer
-from similar_fast.types import Action, Observation, Scores, Step
+from similar_fast.types import Action, Observation, Ranked, Scores, Step
 
-__all__ = ["call_scorer", "candidate_steps", "reweighted", "score_scale", "score_steps"]
+__all__ = ["call_scorer", "candidate_steps", "ranked", "reweighted", "score_scale", "score_steps"]
 
 MAX_TOTAL = 1e38
+
+_A = TypeVar("_A", Action, str)
 
 
 def score_steps(scorer: Scorer, steps: Sequence[Step]) -> Scores:
@@ -59,6 +62,17 @@ def candidate_steps(
         Step(observation.instruction, past, str(action), observation.text, observation.screenshot)
         for action in actions
     ]
+
+
+def ranked(candidates: Sequence[_A], scores: Scores) -> tuple[Ranked[_A], ...]:
+    """The candidates with their scores, best first; equal totals keep their order.
+
+    Args:
+        candidates: `[n]`.
+        scores: `[n]`, of the candidates in their order.
+    """
+    rows = [Ranked(action, scores[i]) for i, action in enumerate(candidates)]
+    return tuple(sorted(rows, key=lambda row: -row.score.total))
 
 
 def score_scale(scorer: Scorer) -> tuple[float, float] | None:

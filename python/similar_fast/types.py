@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ __all__ = [
     "ActionKind",
     "Element",
     "Observation",
+    "Ranked",
     "Score",
     "Scores",
     "SearchResult",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 ActionKind = Literal["click", "type", "select"]
+
+_A = TypeVar("_A")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,19 @@ class Score:
         if self.dims is None or dimension not in DIMENSIONS:
             raise KeyError(dimension)
         return self.dims[DIMENSIONS.index(dimension)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked(Generic[_A]):
+    """One candidate and what the scorer says of it.
+
+    Attributes:
+        action: The candidate.
+        score: Its score.
+    """
+
+    action: _A
+    score: Score
 
 
 @dataclass(frozen=True, slots=True, eq=False)

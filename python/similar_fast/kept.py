@@ -16,10 +16,14 @@ class Kept(Generic[_Key, _Value]):
 
     Attributes:
         max_bytes: Most bytes to keep, as the callers count them.
+        hits: Look-ups that found a value.
+        misses: Look-ups that did not.
+        evictions: Values that gave way to others.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.hits = self.misses = self.evictions = 0
         self._entries: OrderedDict[_Key, tuple[_Value, int]] = OrderedDict()
         self._num_bytes = 0
         self._lock = Lock()
@@ -37,7 +41,9 @@ class Kept(Generic[_Key, _Value]):
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
+                self.misses += 1
                 return None
+            self.hits += 1
             self._entries.move_to_end(key)
             return entry[0]
 
@@ -57,3 +63,10 @@ class Kept(Generic[_Key, _Value]):
             while self._num_bytes > self.max_bytes:
                 _, (_, freed) = self._entries.popitem(last=False)
                 self._num_bytes -= freed
+                self.evictions += 1
+
+    def clear(self) -> None:
+        """Forgets every value; the counts stay."""
+        with self._lock:
+            self._entries.clear()
+            self._num_bytes = 0

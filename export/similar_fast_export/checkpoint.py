@@ -1,0 +1,260 @@
+"""A published checkpoint's folder: its configuration, and its tensors, read one at a time.
+
+Source: the layout of a safetensors file is 8 bytes with the header's length, a JSON header, and the
+tensors' bytes (huggingface/safetensors, README, "Format"); an index names each tensor's file.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from similar_fast.errors import ModelError
+
+from similar_fast_export.weight import Weight
+
+__all__ = ["FAMILIES", "Checkpoint", "Part"]
+
+FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
+"""The model types that can be exported."""
+
+_FILE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),  # the upper half of a float32
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor's bytes lie."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Checkpoint:
+    """The folder of a Hugging Face checkpoint.
+
+    Attributes:
+        folder: Where it lies.
+        config: What `config.json` says.
+        family: The configuration's `model_type`.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Reads the configuration and the headers; O(number of tensors).
+
+        Raises:
+            ModelError: `config.json` or the weights are missing, cut off or no safetensors, or the
+                model is of an unknown type.
+        """
+        self.folder = Path(folder)
+        self.config = _read_json(self.folder / "config.json")
+        self.family = str(self.config.get("model_type"))
+        if self.family not in FAMILIES:
+            raise ModelError(
+                f"{self.folder} has the model_type {self.family!r}; expected one of "
+                f"{', '.join(FAMILIES)}"
+            )
+        self._places = _find_tensors(self.folder)
+
+    @property
+    def names(self) -> list[str]:
+        """Every tensor's name, sorted."""
+        return sorted(self._places)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors as they are stored."""
+        return sum(_size(place) for place in self._places.values())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The sizes of the tensor `name`, without reading it.
+
+        Raises:
+            ModelError: There is none of that name.
+        """
+        return self._place(name).shape
+
+    def tensor(self, name: str) -> NDArray[np.float32]:
+        """The tensor `name` as float32, read from the disk now and kept by nobody.
+
+        Raises:
+            ModelError: There is none of that name, its file was altered since, or a value is NaN
+                or infinite.
+        """
+        place = self._place(name)
+        raw = self._read(place)
+        if place.dtype == "BF16":
+            wide = raw.astype(np.uint32)
+            wide <<= 16
+            floats = wide.view(np.float32)
+        else:
+            floats = raw.astype(np.float32, copy=False)
+        # The extremes are NaN or infinite where a value is, and need no second array.
+        if floats.size and not (np.isfinite(floats.min()) and np.isfinite(floats.max())):
+            raise ModelError(f"{place.path}: {name} holds NaN or infinite values")
+        return floats
+
+    def weight(self, name: str, shape: tuple[int, ...] | None = None) -> Weight:
+        """The tensor `name`, to be read later; `shape` is what is expected of it.
+
+        Raises:
+            ModelError: There is none of that name, or it has another shape.
+        """
+        found = self.shape(name)
+        if shape is not None and found != shape:
+            raise ModelError(f"{self.folder}: {name} has the shape {found}; expected {shape}")
+        return Weight(found, lambda: self.tensor(name))
+
+    def part(self, prefixes: Sequence[str], probe: str) -> "Part":
+        """The tensors under the first of `prefixes` that holds `probe`.
+
+        Layouts differ in the prefix alone: `visual.` became `model.visual.`, for example.
+
+        Raises:
+            ModelError: No prefix holds it.
+        """
+        for prefix in prefixes:
+            if prefix + probe in self._places:
+                return Part(self, prefix)
+        raise ModelError(
+            f"{self.folder} has no tensor {probe} under any of the prefixes "
+            f"{', '.join(repr(prefix) for prefix in prefixes)}"
+        )
+
+    def _place(self, name: str) -> _Place:
+        try:
+            return self._places[name]
+        except KeyError:
+            raise ModelError(f"{self.folder} has no tensor {name}") from None
+
+    def _read(self, place: _Place) -> NDArray[Any]:
+        count = math.prod(place.shape)
+        try:
+            raw = np.fromfile(place.path, _DTYPES[place.dtype], count, offset=place.offset)
+        except OSError as err:
+            raise ModelError(f"{place.path} cannot be read: {err}") from err
+        if raw.size != count:
+            raise ModelError(f"{place.path} was cut off while it was read")
+        return raw.reshape(place.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The tensors of a checkpoint under one prefix.
+
+    Attributes:
+        checkpoint: Whose tensors they are.
+        prefix: What all their names begin with.
+    """
+
+    checkpoint: Checkpoint
+    prefix: str
+
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor `name` here."""
+        return self.prefix + name in self.checkpoint._places  # noqa: SLF001  # the same module
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """As `Checkpoint.shape`."""
+        return self.checkpoint.shape(self.prefix + name)
+
+    def weight(self, name: str, *shape: int) -> Weight:
+        """As `Checkpoint.weight`; no `shape` at all takes any."""
+        return self.checkpoint.weight(self.prefix + name, shape or None)
+
+
+def _find_tensors(folder: Path) -> dict[str, _Place]:
+    index = folder / _INDEX
+    if not index.exists():
+        if not (folder / _FILE).exists():
+            raise ModelError(_missing(folder))
+        return _read_header(folder / _FILE)
+    files = _read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise ModelError(f"{index} has no weight_map of tensors to files")
+    places: dict[str, _Place] = {}
+    for file in sorted(set(files.values())):
+        path = folder / file
+        if Path(file).name != file:
+            raise ModelError(f"{index} names the file {file!r}; expected a plain name")
+        if not path.exists():
+            raise ModelError(f"{path} is missing; {_INDEX} names it")
+        places |= _read_header(path)
+    lost = sorted(name for name in files if name not in places)
+    if lost:
+        raise ModelError(f"{index} names {lost[0]}; its file {files[lost[0]]} does not hold it")
+    return places
+
+
+def _missing(folder: Path) -> str:
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    found = f"; {pickles[0]} is a pickle, which can run code when read: refused" if pickles else ""
+    return f"{folder} holds no {_FILE} or {_INDEX}{found}"
+
+
+def _read_header(path: Path) -> dict[str, _Place]:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(size - 8, _MAX_HEADER):
+                raise ModelError(
+                    f"{path} is cut off or no safetensors file: its header has {length} bytes, "
+                    f"the file {size}"
+                )
+            record = json.loads(stream.read(length))
+    except (OSError, ValueError, RecursionError) as err:
+        raise ModelError(f"{path} cannot be read: {err}") from err
+    if not isinstance(record, dict):
+        raise ModelError(f"{path} has a header that is no object")
+    record.pop("__metadata__", None)
+    start = 8 + length
+    places = {name: _parse_place(path, name, entry, start) for name, entry in record.items()}
+    for name, place in places.items():
+        if place.offset + _size(place) > size:
+            raise ModelError(f"{path} is cut off: {name} ends behind its {size} bytes")
+    return places
+
+
+def _parse_place(path: Path, name: str, entry: Mapping[str, Any], start: int) -> _Place:
+    try:
+        dtype, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
+        begin, end = (int(offset) for offset in entry["data_offsets"])
+    except (KeyError, TypeError, ValueError) as err:
+        raise ModelError(f"{path} describes {name} as {entry}") from err
+    if dtype not in _DTYPES:
+        # Buffers of integers or booleans occur; they are refused only where one is asked for.
+        return _Place(path, start + begin, (), dtype)
+    place = _Place(path, start + begin, shape, dtype)
+    if min((begin, *shape)) < 0 or end - begin != _size(place):
+        raise ModelError(f"{path} gives {name} {end - begin} bytes for {dtype} {list(shape)}")
+    return place
+
+
+def _size(place: _Place) -> int:
+    return math.prod(place.shape) * _DTYPES[place.dtype].itemsize if place.dtype in _DTYPES else 0
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as err:
+        raise ModelError(f"{path} is missing") from err
+    except (OSError, ValueError, RecursionError) as err:
+        raise ModelError(f"{path} cannot be read: {err}") from err
+    if not isinstance(record, dict):
+        raise ModelError(f"{path} holds no object")
+    return record

@@ -1,0 +1,172 @@
+"""What transformers itself says of a step: one whole prompt at a time, nothing shared.
+
+The oracle of `--verify`, of the tests and of the benches. It wants the extra `verify`.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from similar_fast.manifest import Manifest
+from similar_fast.prompts import chat_messages
+from similar_fast.types import Step
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Reference", "WholePrompt"]
+
+_Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholePrompt:
+    """A step as transformers reads it.
+
+    Attributes:
+        ids: `[S]` int64, the action's turn included.
+        gate: Which token the gate reads.
+        num_prefix: Tokens before the action's own; bert only, where it bounds the mask.
+        image: The model's further inputs; empty without a screenshot.
+    """
+
+    ids: NDArray[np.int64]
+    gate: int
+    num_prefix: int
+    image: dict[str, Any]
+
+
+class Reference:
+    """A checkpoint as transformers runs it, with the prompt of an exported model.
+
+    Attributes:
+        model: The backbone, in evaluation mode.
+        tokenizer: Its tokenizer.
+    """
+
+    def __init__(self, checkpoint: Path, manifest: Manifest, *, dtype: str = "float32") -> None:
+        """Loads the checkpoint.
+
+        Args:
+            checkpoint: Its folder.
+            manifest: Of the exported model.
+            dtype: `float32` or `float16`.
+
+        Raises:
+            ModuleNotFoundError: torch or transformers is not installed.
+        """
+        import torch  # noqa: PLC0415  # an extra
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer  # noqa: PLC0415
+
+        if manifest.reward is None:
+            raise ValueError(f"the manifest is of the family {manifest.family!r}, no reward model")
+        self._spec = manifest.reward
+        self._family = manifest.family
+        self.model = AutoModel.from_pretrained(
+            checkpoint, dtype=getattr(torch, dtype), local_files_only=True
+        ).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        self._processor = None
+        if self._spec.patches or self._spec.tiles:
+            self._processor = AutoImageProcessor.from_pretrained(
+                checkpoint, backend="pil", local_files_only=True
+            )
+
+    def features(self, steps: Sequence[Step]) -> tuple[_Floats, _Floats]:
+        """`[n, H]` each: the last token's state, and the state that the gate reads."""
+        prompts = [self.prompt(step) for step in steps]
+        rows = [self.states(prompt)[[-1, prompt.gate]] for prompt in prompts]
+        return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+
+    def prompt(self, step: Step) -> WholePrompt:
+        """The step's tokens and pixels, by the checkpoint's own template and processor."""
+        if self._family == "bert":
+            return self._bert_prompt(step)
+        messages = chat_messages(step, self._spec.prompt.layout)
+        image: dict[str, Any] = {}
+        copies = 1
+        if step.screenshot is not None:
+            image, copies = self._image(step.screenshot())
+        text = self._render(messages, copies)
+        ids = self._ids(text)
+        header = len(self._ids(self._render(messages[:-1], copies)))
+        gate = header if self._family != "mllama" else header - 1
+        if self._family == "mllama" and image:
+            image["cross_attention_mask"] = self._cross_attention_mask(ids, image)
+        return WholePrompt(np.array(ids), gate, header, image)
+
+    def states(self, prompt: WholePrompt) -> _Floats:
+        """`[S, H]`, the last layer's state of every token."""
+        import torch  # noqa: PLC0415  # an extra
+
+        ids = torch.tensor(prompt.ids)[None]
+        inputs: dict[str, Any] = dict(prompt.image)
+        if self._family == "bert":
+            inputs |= self._bert_inputs(prompt)
+        elif inputs and self._spec.patches:
+            inputs["mm_token_type_ids"] = (ids == self._spec.patches.token).int()
+        with torch.no_grad():
+            out = self.model(input_ids=ids, **inputs).last_hidden_state
+        states: _Floats = out[0].float().numpy()
+        return states
+
+    def _render(self, messages: list[dict[str, Any]], copies: int) -> str:
+        text: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        spec = self._spec.patches
+        if spec is None:
+            return text
+        token = self.tokenizer.convert_ids_to_tokens(spec.token)
+        return text.replace(token, token * copies)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _image(self, data: bytes) -> tuple[dict[str, Any], int]:
+        from PIL import Image  # noqa: PLC0415  # as above
+
+        picture = Image.open(io.BytesIO(data))
+        out = dict(self._processor(images=[picture], return_tensors="pt"))  # type: ignore[misc]
+        if self._spec.patches is None:
+            names = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
+            return {name: out[name] for name in names} | {"num_tiles": out["num_tiles"]}, 1
+        copies = int(out["image_grid_thw"][0].prod()) // self._spec.patches.merge_size**2
+        return {name: out[name] for name in ("pixel_values", "image_grid_thw")}, copies
+
+    def _cross_attention_mask(self, ids: list[int], image: dict[str, Any]) -> "torch.Tensor":
+        import torch  # noqa: PLC0415  # an extra
+        from transformers.models.mllama.processing_mllama import (  # noqa: PLC0415
+            convert_sparse_cross_attention_mask_to_dense,
+            get_cross_attention_token_mask,
+        )
+
+        tiles = self._spec.tiles
+        assert tiles is not None  # noqa: S101  # the manifest's check
+        sparse = [get_cross_attention_token_mask(ids, tiles.token)]
+        num_tiles = image.pop("num_tiles")
+        dense = convert_sparse_cross_attention_mask_to_dense(
+            sparse, num_tiles=num_tiles, max_num_tiles=tiles.max_tiles, length=len(ids)
+        )
+        return torch.tensor(dense)
+
+    def _bert_prompt(self, step: Step) -> WholePrompt:
+        history = "\n\n".join(f"Step {i} : {a}" for i, a in enumerate(step.history, 1)) or "None"
+        start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        prefix = [start]
+        for text in (step.instruction, step.observation, history):
+            prefix += [*self._ids(text), end]
+        ids = [*prefix, *self._ids(step.action), end]
+        return WholePrompt(np.array(ids), 0, len(prefix), {})
+
+    def _bert_inputs(self, prompt: WholePrompt) -> dict[str, Any]:
+        """The prefix sees the prefix, the action sees all."""
+        import torch  # noqa: PLC0415  # an extra
+
+        n = len(prompt.ids)
+        mask = torch.zeros(1, 1, n, n)
+        mask[:, :, : prompt.num_prefix, prompt.num_prefix :] = torch.finfo(torch.float32).min
+        return {"attention_mask": mask}

@@ -1,0 +1,214 @@
+"""Makes the folder of a reward model from a checkpoint and its heads.
+
+A family is a line of `_BACKBONES`: which graphs it has and who builds them.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from similar_fast.errors import ModelError
+from similar_fast.manifest import (
+    DecoderSpec,
+    HeadsSpec,
+    Manifest,
+    PatchSpec,
+    RewardSpec,
+    TileSpec,
+    describe_file,
+    write_manifest,
+)
+from similar_fast.runtime import onnxruntime_distributions
+
+from similar_fast_export.bert_prefix import build_bert
+from similar_fast_export.chat_template import prompt_spec
+from similar_fast_export.checkpoint import Checkpoint
+from similar_fast_export.decoder import build_decoder
+from similar_fast_export.heads import build_heads, random_heads
+from similar_fast_export.mllama import build_mllama
+from similar_fast_export.verify import check_ranks, check_scores
+from similar_fast_export.vision_qwen import build_vision
+
+__all__ = ["DTYPES", "Dtype", "ExportOptions", "export_reward_model"]
+
+Dtype = Literal["fp32", "fp16", "int8", "int4"]
+
+DTYPES: dict[Dtype, str] = {
+    "fp32": "float32",
+    "fp16": "float16, sums in float32",
+    "int8": "int8 weights, one float scale for 32 of them; the rest float32",
+    "int4": "int4 weights, one float scale for 32 of them; the rest float32",
+}
+"""How the weights can be stored, and the manifest's words for it."""
+
+_PROVENANCE = (
+    "config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "LICENSE",
+)
+"""Files of the checkpoint that are kept beside the graphs to say where they came from."""
+
+_TOOLS = ("numpy", "onnx", "safetensors", "similar-fast", "similar-fast-export", "tokenizers")
+
+Report = Callable[[str], None]
+"""Told in words what comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How a checkpoint is exported.
+
+    Attributes:
+        heads: A file of heads in safetensors; None for `heads.safetensors` of the checkpoint.
+        random_heads: A seed to draw heads from instead; they show speed and parity, no quality.
+        dtype: How weights are stored.
+        layout: What comes first in the user's turn.
+        name: What the model is called where it was published.
+        license_id: SPDX identifier of the weights' licence.
+        inputs: JSON lines of steps that a quantised build is compared on; None for our own.
+        verify: Whether to compare with transformers.
+        seed: Of the steps that `verify` draws.
+    """
+
+    heads: Path | None = None
+    random_heads: int | None = None
+    dtype: Dtype = "fp32"
+    layout: Literal["screen-first", "history-first"] = "screen-first"
+    name: str | None = None
+    license_id: str = "unknown"
+    inputs: Path | None = None
+    verify: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Backbone:
+    decoder: DecoderSpec
+    patches: PatchSpec | None = None
+    tiles: TileSpec | None = None
+
+
+def _text(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
+    return _Backbone(build_decoder(checkpoint, folder, dtype))
+
+
+def _qwen_vision(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
+    patches = build_vision(checkpoint, folder, dtype)
+    return _Backbone(build_decoder(checkpoint, folder, dtype), patches=patches)
+
+
+def _mllama(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
+    decoder, tiles = build_mllama(checkpoint, folder, dtype)
+    return _Backbone(decoder, tiles=tiles)
+
+
+def _bert(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
+    return _Backbone(build_bert(checkpoint, folder, dtype))
+
+
+_BACKBONES: dict[str, Callable[[Checkpoint, Path, Dtype], _Backbone]] = {
+    "qwen2": _text,
+    "qwen2_vl": _qwen_vision,
+    "qwen2_5_vl": _qwen_vision,
+    "mllama": _mllama,
+    "bert": _bert,
+}
+
+
+def export_reward_model(
+    checkpoint: Path, out: Path, options: ExportOptions, *, report: Report = lambda _: None
+) -> Manifest:
+    """Writes the model of `checkpoint` to the new folder `out` and returns its manifest.
+
+    The folder appears whole or not at all. The same source and tools give the same bytes. Weights
+    are read, changed and written one by one.
+
+    Args:
+        checkpoint: A Hugging Face folder: `config.json`, safetensors, `tokenizer.json`.
+        out: The folder to make.
+        options: How.
+        report: Told what comes next.
+
+    Raises:
+        FileExistsError: `out` exists.
+        FileNotFoundError: A file of the checkpoint is missing.
+        ModelError: The checkpoint or the heads are broken or of a kind that cannot be exported; a
+            quantised build orders actions too differently; `verify` found too large an error.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists; expected a new folder")
+    source = Checkpoint(checkpoint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch, "model")
+        manifest = _write(source, folder, options, report)
+        checks: dict[str, float] = {}
+        if options.dtype in {"int8", "int4"}:
+            report("comparing with float32")
+            whole = Path(scratch, "float32")
+            _write(source, whole, replace(options, dtype="fp32"), report)
+            checks |= check_ranks(folder, whole, options.inputs)
+            shutil.rmtree(whole)
+        if options.verify:
+            report("comparing with transformers")
+            checks |= check_scores(folder, checkpoint, dtype=options.dtype, seed=options.seed)
+        manifest = replace(manifest, checks=checks)
+        write_manifest(folder, manifest)
+        folder.replace(out)
+    return manifest
+
+
+def _write(source: Checkpoint, folder: Path, options: ExportOptions, report: Report) -> Manifest:
+    """One folder with its manifest, nothing measured yet."""
+    family = source.family
+    if family not in _BACKBONES:
+        raise ModelError(
+            f"{source.folder} is of the family {family!r}; expected one of {sorted(_BACKBONES)}"
+        )
+    folder.mkdir()
+    report(f"writing {options.dtype} graphs")
+    backbone = _BACKBONES[family](source, folder, options.dtype)
+    heads = _write_heads(source, folder, options)
+    shutil.copyfile(source.folder / "tokenizer.json", folder / "tokenizer.json")
+    for name in _PROVENANCE:
+        if (source.folder / name).is_file():
+            shutil.copyfile(source.folder / name, folder / name)
+    prompt = prompt_spec(source.folder, family=family, layout=options.layout)
+    manifest = Manifest(
+        family=family,
+        hidden_size=source.hidden_size,
+        max_positions=source.max_positions,
+        dtype=DTYPES[options.dtype],
+        license=options.license_id,
+        source=options.name or source.folder.name,
+        files=tuple(describe_file(path) for path in sorted(folder.iterdir())),
+        reward=RewardSpec(backbone.decoder, prompt, heads, backbone.patches, backbone.tiles),
+        versions=_versions(),
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _write_heads(source: Checkpoint, folder: Path, options: ExportOptions) -> HeadsSpec:
+    if options.random_heads is not None:
+        heads = random_heads(source.hidden_size, options.random_heads)
+        return build_heads(heads, folder, source.hidden_size, is_random=True)
+    path = options.heads or source.folder / "heads.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            f"{path} is missing; expected the heads of the reward model: name them with --heads "
+            "(`similar-fast-export convert` makes them from upstream's files), or draw some with "
+            "--random-heads for measurements of speed"
+        )
+    return build_heads(path, folder, source.hidden_size)
+
+
+def _versions() -> dict[str, str]:
+    return {tool: metadata.version(tool) for tool in _TOOLS} | dict(onnxruntime_distributions())

@@ -1,0 +1,171 @@
+"""What an exported folder is held against: transformers, and for quantised builds float32."""
+
+import io
+import json
+from collections.abc import Sequence
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from similar_fast.errors import ModelError
+from similar_fast.manifest import read_manifest
+from similar_fast.reward import RewardModel
+from similar_fast.steps_file import read_steps
+from similar_fast.types import Scores, Step
+
+from similar_fast_export.embedding import MIN_RANK_AGREEMENT
+from similar_fast_export.reference import Reference
+
+__all__ = ["MAX_ERROR", "check_ranks", "check_scores", "pair_agreement", "random_states"]
+
+MAX_ERROR = 1e-4
+"""Largest difference from transformers in float32, in any dimension, weight or total."""
+
+_SIZES = ((56, 56), (320, 180), (200, 333), (28, 140))
+_WORDS = (
+    "open the settings page and click buy a ticket from Oslo to Lisbon button link textbox "
+    "checkbox “naïve” 12/04/2026 scroll down search for type select confirm 日本語 42 $98 🙂"
+).split()
+
+_Floats = NDArray[np.float32]
+
+
+def check_ranks(folder: Path, whole: Path, inputs: Path | None) -> dict[str, float]:
+    """How often the model in `folder` orders two actions of a state as the one in `whole` does.
+
+    Args:
+        folder: The quantised build.
+        whole: The same in float32.
+        inputs: JSON lines, see `similar_fast.steps_file`; None for the ones of this package.
+
+    Raises:
+        ModelError: Less than `MIN_RANK_AGREEMENT` of the pairs are ordered alike.
+    """
+    states = _own_states() if inputs is None else _states_of(inputs)
+    models = [RewardModel(path, providers="cpu", verify=False) for path in (whole, folder)]
+    reference, other = ([model.score(steps) for steps in states] for model in models)
+    agreement = pair_agreement(reference, other)
+    if agreement < MIN_RANK_AGREEMENT:
+        raise ModelError(
+            f"the quantised model orders {agreement:.4f} of the pairs as float32 does; "
+            f"expected at least {MIN_RANK_AGREEMENT}"
+        )
+    error = max(
+        float(np.abs(a.total - b.total).max()) for a, b in zip(reference, other, strict=True)
+    )
+    return {"rank_agreement": round(agreement, 5), "max_score_error": round(error, 7)}
+
+
+def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> dict[str, float]:
+    """The largest differences from transformers in float32, over random states.
+
+    Args:
+        folder: The exported model.
+        checkpoint: Where it came from.
+        dtype: How its weights are stored: in float32 the differences are held against
+            `MAX_ERROR`, otherwise the order of the actions against `MIN_RANK_AGREEMENT`.
+        seed: Of the states.
+
+    Raises:
+        ModelError: The differences are too large.
+    """
+    model = RewardModel(folder, providers="cpu", verify=False)
+    reference = Reference(checkpoint, read_manifest(folder, verify=False))
+    has_vision = model.manifest.reward is not None and bool(
+        model.manifest.reward.patches or model.manifest.reward.tiles
+    )
+    states = random_states(seed, has_vision=has_vision)
+    ours = [model.score(steps) for steps in states]
+    theirs = [_reference_scores(model, reference, steps) for steps in states]
+    checks = {
+        f"transformers_max_error_{name}": max(
+            float(np.abs(getattr(a, name) - getattr(b, name)).max())
+            for a, b in zip(ours, theirs, strict=True)
+        )
+        for name in ("dims", "weights", "total")
+    }
+    checks["transformers_rank_agreement"] = pair_agreement(theirs, ours)
+    if dtype == "fp32":
+        worst = max(checks, key=lambda name: checks[name] if "error" in name else 0.0)
+        if not checks[worst] <= MAX_ERROR:
+            raise ModelError(f"{worst} is {checks[worst]:.2e}; expected at most {MAX_ERROR}")
+    elif checks["transformers_rank_agreement"] < MIN_RANK_AGREEMENT:
+        raise ModelError(
+            f"the model orders {checks['transformers_rank_agreement']:.4f} of the pairs as "
+            f"transformers does; expected at least {MIN_RANK_AGREEMENT}"
+        )
+    return {name: float(f"{value:.4g}") for name, value in checks.items()}
+
+
+def pair_agreement(reference: Sequence[Scores], other: Sequence[Scores]) -> float:
+    """Share of the pairs of actions of one state that both order alike; in [0, 1], 1 for no pair.
+
+    Args:
+        reference: Scores of the candidates of each state.
+        other: Scores of the same.
+    """
+    alike = total = 0
+    for a, b in zip(reference, other, strict=True):
+        left, right = np.triu_indices(len(a), 1)
+        order = np.sign(a.total[left] - a.total[right])
+        alike += int((order == np.sign(b.total[left] - b.total[right])).sum())
+        total += len(left)
+    return alike / total if total else 1.0
+
+
+def random_states(seed: int, *, has_vision: bool, num_states: int = 6) -> list[list[Step]]:
+    """States with four to six candidates, some with a screenshot; the same seed, the same states."""
+    rng = np.random.default_rng(seed)
+
+    def words(low: int, high: int) -> str:
+        return " ".join(rng.choice(_WORDS, int(rng.integers(low, high))))
+
+    states = []
+    for i in range(num_states):
+        size = _SIZES[i % len(_SIZES)]
+        shot = partial(_picture, size, int(rng.integers(2**31))) if has_vision and i % 3 else None
+        history = tuple(words(2, 6) for _ in range(i % 3))
+        base = Step(words(4, 12), history, "", words(0, 30), shot)
+        states.append(
+            [
+                Step(base.instruction, history, words(1, 9), base.observation, shot)
+                for _ in range(4 + i % 3)
+            ]
+        )
+    return states
+
+
+def _picture(size: tuple[int, int], seed: int) -> bytes:
+    """A PNG of colour gradients and noise."""
+    from PIL import Image  # noqa: PLC0415  # only where pictures are drawn
+
+    width, height = size
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    pixels = np.stack([x, y, rng.integers(0, 256, (height, width))], -1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _reference_scores(model: RewardModel, reference: Reference, steps: list[Step]) -> Scores:
+    """The heads are the model's own: they are held against torch in the tests."""
+    hidden, prompt_hidden = reference.features(steps)
+    return model.judge(hidden, prompt_hidden)
+
+
+def _own_states() -> list[list[Step]]:
+    text = (resources.files("similar_fast_export") / "texts.jsonl").read_text("utf-8")
+    records = [json.loads(line) for line in text.splitlines()]
+    return [[Step(r["instruction"], (), action) for action in r["actions"]] for r in records]
+
+
+def _states_of(path: Path) -> list[list[Step]]:
+    """The rows of a file, those of one state together."""
+    states: dict[tuple[str, tuple[str, ...], str], list[Step]] = {}
+    for row in read_steps(path):
+        key = (row.instruction, row.history, row.observation)
+        states.setdefault(key, []).append(row)
+    return list(states.values())

@@ -1,0 +1,311 @@
+"""`RewardModel`: the Similar reward model as a scorer.
+
+One score, from top to bottom: `prompts` writes a step's tokens, `pictures` its screenshot, `states`
+runs what its candidates share and then the candidates, the heads judge, and this file puts the rows
+where they belong.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from similar_fast.backbone import Backbone
+from similar_fast.dimensions import DIMENSIONS
+from similar_fast.errors import DataError, InferenceError, SimilarFastError
+from similar_fast.manifest import Manifest, read_manifest
+from similar_fast.pictures import PictureReader, Screenshot
+from similar_fast.prompts import Prompt, PromptWriter
+from similar_fast.runtime import Provider
+from similar_fast.scoring import ranked
+from similar_fast.state_cache import CacheStats, StateCache
+from similar_fast.states import StateRunner
+from similar_fast.types import Ranked, Scores, Step
+
+__all__ = ["RewardModel", "RewardStats"]
+
+_MIB = 2**20
+_CPU_TOKENS, _CUDA_TOKENS = 512, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RewardStats:
+    """What a model did so far.
+
+    Attributes:
+        states: The cache of keys and values.
+        pictures: The cache of screenshots.
+        scored_steps: Steps that were scored.
+        tokens_run: Tokens that went through the decoder; without any sharing it would have been
+            the lengths of all prompts.
+        tokens_asked: The lengths of all prompts.
+        num_cut: Tokens that did not fit the model's positions and were left out.
+    """
+
+    states: CacheStats
+    pictures: CacheStats
+    scored_steps: int
+    tokens_run: int
+    tokens_asked: int
+    num_cut: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One step, ready to run."""
+
+    prompt: Prompt
+    screenshot: Screenshot | None
+
+    @property
+    def state_key(self) -> tuple[int, bytes]:
+        """Equal for the candidates of one state, within one call of the writer."""
+        return id(self.prompt.prefix), self.screenshot.key if self.screenshot else b""
+
+
+class RewardModel:
+    """The Similar reward model, a `Scorer` of five dimensions and a gated total.
+
+    For each step, h is the last hidden state of the prompt with the action, p that of the token
+    where the action's turn begins; then
+
+        dims r = W h,   weights g = softmax(MLP(p) / T) * s,   total R = g . r
+
+    with W, MLP, T = temperature and s = logit_scale from the heads. What the candidates of a screen
+    share is run once: the screenshot, then the prompt up to the action, whose keys and values are
+    kept; the candidates follow in one run with an ancestor mask.
+
+    A step's score is the same alone and in any batch, within 1e-5 in float32, and to the bit where
+    `deterministic` is set. Safe to use from many threads.
+
+    Source: Miao et al. 2025, section 4 (the heads); sharing by an ancestor mask is the tree
+    attention of Miao et al. 2024 (SpecInfer), section 4.2.
+
+    Attributes:
+        manifest: What the folder holds.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        providers: str | Sequence[Provider] = "auto",
+        threads: int | None = None,
+        verify: bool = True,
+        deterministic: bool = False,
+        max_batch_tokens: int | None = None,
+        state_cache_bytes: int = 1024 * _MIB,
+        picture_cache_bytes: int = 256 * _MIB,
+        max_pixels: int = 50_000_000,
+    ) -> None:
+        """Opens a model's folder.
+
+        Args:
+            folder: What `similar-fast-export` wrote.
+            providers: As `open_session` takes them; also `cpu`, `cuda` or `cuda:1`.
+            threads: Threads within one operator on the CPU; None leaves it to onnxruntime.
+            verify: Whether to read every file and compare its sha256; O(bytes).
+            deterministic: Whether a score's bits may depend on its own step alone, at the cost of
+                one run a candidate.
+            max_batch_tokens: Most tokens of candidates in one run, at least 1; None for 512 on the
+                CPU and 4,096 on CUDA.
+            state_cache_bytes: Keys and values to keep, at least 0.
+            picture_cache_bytes: Screenshots' vision states to keep, at least 0.
+            max_pixels: Largest screenshot; a larger one is a `DataError`.
+
+        Raises:
+            ModelError: The folder holds no reward model, or a file of it is missing or altered.
+            InferenceError: No session can be made, see `open_session`.
+            ValueError: An argument is out of its range.
+        """
+        for name, value, least in (
+            ("max_batch_tokens", max_batch_tokens, 1),
+            ("state_cache_bytes", state_cache_bytes, 0),
+            ("picture_cache_bytes", picture_cache_bytes, 0),
+            ("max_pixels", max_pixels, 1),
+        ):
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; expected at least {least}")
+        folder = Path(folder)
+        self.manifest: Manifest = read_manifest(folder, verify=verify)
+        self._backbone = Backbone(folder, self.manifest, providers=providers, threads=threads)
+        self._pictures = PictureReader(
+            self._backbone, cache_bytes=picture_cache_bytes, max_pixels=max_pixels
+        )
+        self._writer = PromptWriter(
+            self._backbone.spec.prompt,
+            folder / "tokenizer.json",
+            max_positions=self.manifest.max_positions,
+            image_token=self._pictures.token,
+        )
+        self._cache = StateCache(state_cache_bytes)
+        if max_batch_tokens is None:
+            max_batch_tokens = _CPU_TOKENS if self._backbone.device_id is None else _CUDA_TOKENS
+        self._runner = StateRunner(
+            self._backbone,
+            self._cache,
+            max_batch_tokens=max_batch_tokens,
+            deterministic=deterministic,
+        )
+        self._counts = np.zeros(3, np.int64)  # steps, tokens asked for, tokens cut
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:
+        """The model in `folder`; the name that users of transformers look for.
+
+        Args:
+            folder: What `similar-fast-export` wrote; nothing is ever fetched.
+            options: As the constructor takes them.
+        """
+        return cls(folder, **options)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers in use, first choice first."""
+        return self._backbone.providers
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a score's bits depend on its own step alone."""
+        return self._runner.deterministic
+
+    @property
+    def stats(self) -> RewardStats:
+        """What the model did so far and what it keeps."""
+        steps, asked, cut = (int(count) for count in self._counts)
+        return RewardStats(
+            states=self._cache.stats,
+            pictures=self._pictures.stats,
+            scored_steps=steps,
+            tokens_run=self._runner.tokens_run,
+            tokens_asked=asked,
+            num_cut=cut,
+        )
+
+    def clear_caches(self) -> None:
+        """Forgets every state and every screenshot."""
+        self._cache.clear()
+        self._pictures.clear()
+
+    def score(self, steps: Sequence[Step]) -> Scores:
+        """The scores of `steps`, in their order: `total` `[n]`, `dims` and `weights` `[n, 5]`.
+
+        Dimensions are in the scale of the labels that the heads were trained on, see
+        `manifest.reward.heads.label_scales`.
+
+        Raises:
+            DataError: A step's screenshot or text cannot be read or is too large.
+            InferenceError: A session failed, or a score is not finite.
+        """
+        scores, failed = self.score_rows(steps)
+        if failed:
+            raise failed[min(failed)]
+        return scores
+
+    def rank(self, state: Step, actions: Sequence[str]) -> tuple[Ranked[str], ...]:
+        """The candidate actions of one state, best first; equal totals keep their order.
+
+        Args:
+            state: Instruction, history, observation and screenshot; its own action is not read.
+            actions: The candidates, in words.
+
+        Raises:
+            DataError: As `score`.
+            InferenceError: As `score`.
+        """
+        return ranked(actions, self.score([replace(state, action=action) for action in actions]))
+
+    def score_rows(self, steps: Sequence[Step]) -> tuple[Scores, dict[int, SimilarFastError]]:
+        """As `score`; a step that cannot be scored has NaN, and its error by its index.
+
+        One bad step never fails its neighbours.
+        """
+        failed: dict[int, SimilarFastError] = {}
+        jobs = self._jobs(steps, failed)
+        states: dict[tuple[int, bytes], list[int]] = {}
+        for i, job in jobs.items():
+            states.setdefault(job.state_key, []).append(i)
+        width = self.manifest.hidden_size
+        hidden = np.empty((len(steps), width), np.float32)
+        prompt_hidden = np.empty((len(states), width), np.float32)
+        group = np.zeros(len(steps), np.int64)
+        for g, members in enumerate(states.values()):
+            try:
+                prompt_hidden[g] = self._run([jobs[i] for i in members], hidden, members)
+                group[members] = g
+            except SimilarFastError as err:
+                failed |= dict.fromkeys(members, err)
+        good = [i for i in jobs if i not in failed]
+        scores = self._judge(len(steps), good, hidden, prompt_hidden, group)
+        for i in good:
+            if not np.isfinite(scores.total[i]):
+                failed[i] = InferenceError(f"the score of step {i} is not finite")
+        return scores, failed
+
+    def _jobs(
+        self, steps: Sequence[Step], failed: dict[int, SimilarFastError]
+    ) -> dict[int, "_Job"]:
+        """What is to be run for each step, by its index; steps that cannot be read are left out."""
+        screenshots = self._pictures.look(steps, failed)
+        readable = [i for i in range(len(steps)) if i not in failed]
+        tokens = [shot.num_tokens if (shot := screenshots[i]) else 0 for i in readable]
+        jobs = {}
+        for i, prompt in zip(readable, self._prompts([steps[i] for i in readable], tokens)):
+            if isinstance(prompt, SimilarFastError):
+                failed[i] = prompt
+            else:
+                jobs[i] = _Job(prompt, screenshots[i])
+                self._counts += (1, len(prompt), prompt.num_cut)
+        return jobs
+
+    def _prompts(
+        self, steps: Sequence[Step], num_image_tokens: Sequence[int]
+    ) -> Iterable[Prompt | SimilarFastError]:
+        """Written together where all can be, since that is quicker."""
+        try:
+            yield from self._writer.write_all(steps, num_image_tokens)
+        except SimilarFastError:
+            for step, count in zip(steps, num_image_tokens, strict=True):
+                try:
+                    yield self._writer.write(step, count)
+                except SimilarFastError as err:
+                    yield err
+
+    def _run(
+        self, jobs: list["_Job"], hidden: NDArray[np.float32], members: list[int]
+    ) -> NDArray[np.float32]:
+        """Fills the rows `members` of `hidden`; returns what the gate reads of their one state."""
+        prompt, screenshot = jobs[0].prompt, jobs[0].screenshot
+        state = self._runner.state(
+            self._pictures.tokens(prompt.prefix, prompt.image_start, screenshot),
+            gate_index=prompt.gate_index,
+            image_start=prompt.image_start,
+            picture=lambda: self._pictures.picture(screenshot),
+        )
+        hidden[members] = self._runner.candidates(state, [job.prompt.suffix for job in jobs])
+        return state.prompt_hidden
+
+    def _judge(
+        self,
+        n: int,
+        good: list[int],
+        hidden: NDArray[np.float32],
+        prompt_hidden: NDArray[np.float32],
+        group: NDArray[np.int64],
+    ) -> Scores:
+        scores = Scores(
+            np.full(n, np.nan, np.float32),
+            np.full((n, len(DIMENSIONS)), np.nan, np.float32),
+            np.full((n, len(DIMENSIONS)), np.nan, np.float32),
+        )
+        runs = [[i] for i in good] if self.deterministic else [good] if good else []
+        for rows in runs:
+            groups, index = np.unique(group[rows], return_inverse=True)
+            judged = self._backbone.judge(hidden[rows], prompt_hidden[groups], index)
+            scores.total[rows] = judged.total
+            scores.dims[rows] = judged.dims
+            scores.weights[rows] = judged.weights
+        return scores

@@ -1,0 +1,143 @@
+"""States that were run and are kept, by their tokens, within a bound of bytes.
+
+A *state* is everything that the candidates of one screen share. Its keys and values are what the
+decoder would compute again for each of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from similar_fast.prefix import PrefixIndex
+from similar_fast.runtime import Tensor
+
+__all__ = ["CacheStats", "Picture", "PromptTokens", "State", "StateCache"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptTokens:
+    """A state's tokens.
+
+    Attributes:
+        ids: `[P]` int64.
+        keys: `[P]` uint64, 0 for text; what else must agree for two equal ids to be the same token,
+            which is the picture that an image token shows a part of.
+        positions: `[A, P]` int64.
+        next_position: Where a continuation starts.
+    """
+
+    ids: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    positions: NDArray[np.int64]
+    next_position: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A screenshot as the decoder reads it.
+
+    Attributes:
+        tensors: The vision graph's outputs by name.
+        grid: (time, rows, columns) in patches; the Qwen families only.
+        num_tokens: Image tokens it takes in a prompt.
+        num_states: Vision states that the decoder attends to; mllama only, else 0.
+        nbytes: Of `tensors`.
+    """
+
+    tensors: Mapping[str, Tensor]
+    grid: tuple[int, int, int] | None
+    num_tokens: int
+    num_states: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """A state that was run through the decoder.
+
+    Attributes:
+        tokens: Its tokens.
+        past: Keys and values by input name, each `[1, KV, P, D]`.
+        prompt_hidden: `[H]` float32, the token that the gate reads.
+        picture: Its screenshot, or None.
+        nbytes: Of `past`.
+    """
+
+    tokens: PromptTokens
+    past: Mapping[str, Tensor]
+    prompt_hidden: NDArray[np.float32]
+    picture: Picture | None
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a cache holds and how often it helped.
+
+    Attributes:
+        entries: Things it holds.
+        nbytes: Bytes it holds.
+        capacity_bytes: Most bytes it may hold.
+        hits: Look-ups that found the whole.
+        partial_hits: Look-ups that found a beginning; states only.
+        misses: Look-ups that found nothing.
+        evictions: Things that gave way to others.
+    """
+
+    entries: int
+    nbytes: int
+    capacity_bytes: int
+    hits: int
+    partial_hits: int
+    misses: int
+    evictions: int
+
+
+class StateCache:
+    """States by their tokens, the least recently used given up first; safe in threads."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._index = PrefixIndex(capacity_bytes)
+        self._states: dict[int, State] = {}
+        self._lock = Lock()
+
+    def find(self, tokens: PromptTokens) -> tuple[State, int] | None:
+        """The state that shares the longest beginning with `tokens`, and that beginning's length.
+
+        The whole was found where that is the length of both.
+        """
+        with self._lock:
+            found = self._index.find(tokens.ids, tokens.keys)
+            return None if found is None else (self._states[found[0]], found[1])
+
+    def insert(self, state: State) -> None:
+        """Keeps `state`, unless it alone is larger than the cache."""
+        with self._lock:
+            entry, evicted = self._index.insert(state.tokens.ids, state.tokens.keys, state.nbytes)
+            for old in evicted:
+                del self._states[old]
+            if entry is not None:
+                self._states[entry] = state
+
+    def clear(self) -> None:
+        """Forgets every state; the counts stay."""
+        with self._lock:
+            self._index.clear()
+            self._states.clear()
+
+    @property
+    def stats(self) -> CacheStats:
+        """What it holds now and how often it helped."""
+        with self._lock:
+            return CacheStats(
+                entries=len(self._states),
+                nbytes=self._index.nbytes,
+                capacity_bytes=self._index.capacity_bytes,
+                hits=self._index.hits,
+                partial_hits=self._index.partial_hits,
+                misses=self._index.misses,
+                evictions=self._index.evictions,
+            )

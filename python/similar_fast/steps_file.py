@@ -1,0 +1,103 @@
+"""Steps in a file, one JSON object a line: what `similar-fast score` reads.
+
+    {"instruction": "Buy a ticket", "action": "click button \"Buy\""}
+    {"instruction": "Buy a ticket", "history": ["click link \"Tickets\""], "observation": "...",
+     "screenshot": "shots/2.png", "actions": ["click button \"Buy\"", "click link \"Help\""]}
+
+A row names one `action`, or the candidate `actions` of one state. A screenshot is a path from the
+file's folder. Further fields are left alone; `id` is copied to the row's scores.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from similar_fast.errors import DataError
+from similar_fast.types import Step
+
+__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_steps"]
+
+MAX_LINE_BYTES = 16 * 2**20
+"""A longer line is no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One line of the file.
+
+    Attributes:
+        instruction: The task in words.
+        action: The candidate; None where `actions` are given.
+        actions: The candidates of one state.
+        history: The actions so far, oldest first.
+        observation: The screen in words.
+        screenshot: Path of a PNG, JPEG or WebP file, from the file's folder.
+        id: Anything.
+    """
+
+    instruction: str
+    action: str | None = None
+    actions: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    observation: str = ""
+    screenshot: str | None = None
+    id: Any = None
+
+    def steps(self, folder: Path) -> list[Step]:
+        """The row's steps; the screenshot is read when a model asks for it.
+
+        Args:
+            folder: What `screenshot` starts from.
+        """
+        shot = None if self.screenshot is None else partial(_read, folder / self.screenshot)
+        return [
+            Step(self.instruction, self.history, action, self.observation, shot)
+            for action in ((self.action,) if self.action is not None else self.actions)
+        ]
+
+
+def parse_row(text: bytes, *, path: Path | None = None, line: int | None = None) -> StepRow:
+    """The row that `text` holds.
+
+    Raises:
+        DataError: It is no JSON object, a field has the wrong type, or not exactly one of `action`
+            and `actions` is there.
+    """
+    if len(text) > MAX_LINE_BYTES:
+        raise DataError(
+            f"the line has {len(text)} bytes; expected at most {MAX_LINE_BYTES}",
+            path=path,
+            line=line,
+        )
+    try:
+        row = msgspec.json.decode(text, type=StepRow)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise DataError(f"no row of steps: {err}", path=path, line=line) from err
+    if (row.action is None) == (not row.actions):
+        found = "both" if row.actions else "neither"
+        raise DataError(f"the row has {found}; expected action or actions", path=path, line=line)
+    return row
+
+
+def read_steps(path: Path) -> Iterator[Step]:
+    """Every step of the file at `path`, row by row; blank lines are left out.
+
+    Raises:
+        DataError: As `parse_row`.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as stream:
+        for number, text in enumerate(stream, 1):
+            if text.strip():
+                yield from parse_row(text, path=path, line=number).steps(path.parent)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise DataError(f"the screenshot {path} cannot be read: {err.strerror or err}") from err
