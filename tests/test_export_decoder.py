@@ -54,7 +54,7 @@ class Runner:
         past: Arrays | None = None,
         images: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Arrays]:
-        """The scored states, and the new keys and values under the names of a past."""
+        """The scored states, and all keys and values under the names of a past."""
         feed = {
             "input_ids": ids,
             "position_ids": positions,
@@ -65,10 +65,11 @@ class Runner:
         if any(entry.name == "image_embeds" for entry in self.session.get_inputs()):
             none = np.zeros((1, self.hidden_size), np.float32)
             feed["image_embeds"] = (none if images is None else images).astype(self.kv_dtype)
-        hidden, *new = self.session.run(None, feed)
+        hidden, *present = self.session.run(None, feed)
         names = [entry.name for entry in self.session.get_outputs()[1:]]
         return hidden, {
-            name.replace("new.", "past."): part for name, part in zip(names, new, strict=True)
+            name.replace("present.", "past."): part
+            for name, part in zip(names, present, strict=True)
         }
 
     @property
@@ -280,7 +281,7 @@ def test_spec_says_what_the_graph_takes(visual: Runner) -> None:
     )
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.02), ("int8", 0.1), ("int4", 1.5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("int8", 0.1), ("int4", 0.6)])
 def test_smaller_dtypes_stay_near_fp32(tmp_path: Path, dtype: Dtype, tolerance: float) -> None:
     runner = Runner.make(tmp_path, checkpoints.qwen2(tmp_path), dtype)
     texts = draw(8, 12, 7)
@@ -288,7 +289,7 @@ def test_smaller_dtypes_stay_near_fp32(tmp_path: Path, dtype: Dtype, tolerance: 
     hidden = naive(runner, texts)
 
     expected = np.stack([runner.expected(ids) for ids in texts])
-    error = np.abs(hidden - expected).max()
+    error = np.linalg.norm(hidden - expected) / np.linalg.norm(expected)
     assert 1e-6 < error < tolerance
     assert runner.spec.kv_dtype == ("float16" if dtype == "fp16" else "float32")
 

@@ -17,7 +17,7 @@ from similar_fast.errors import ModelError
 
 from similar_fast_export.weight import Weight
 
-__all__ = ["FAMILIES", "Checkpoint", "Part"]
+__all__ = ["FAMILIES", "Checkpoint", "Part", "read_size"]
 
 FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
 """The model types that can be exported."""
@@ -78,6 +78,38 @@ class Checkpoint:
     def num_bytes(self) -> int:
         """Bytes of all tensors as they are stored."""
         return sum(_size(place) for place in self._places.values())
+
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The configuration's part on text; the whole where there is no such part."""
+        part = self.config.get("text_config")
+        return part if isinstance(part, dict) else self.config
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a token's state.
+
+        Raises:
+            ModelError: The configuration does not say it.
+        """
+        return self.text_size("hidden_size")
+
+    @property
+    def max_positions(self) -> int:
+        """Longest input in tokens.
+
+        Raises:
+            ModelError: The configuration does not say it.
+        """
+        return self.text_size("max_position_embeddings")
+
+    def text_size(self, name: str) -> int:
+        """A positive whole number of the configuration's part on text.
+
+        Raises:
+            ModelError: It is missing or something else.
+        """
+        return read_size(self.text_config, name, f"{self.folder}/config.json")
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The sizes of the tensor `name`, without reading it.
@@ -174,6 +206,18 @@ class Part:
     def weight(self, name: str, *shape: int) -> Weight:
         """As `Checkpoint.weight`; no `shape` at all takes any."""
         return self.checkpoint.weight(self.prefix + name, shape or None)
+
+
+def read_size(record: Mapping[str, Any], name: str, place: str) -> int:
+    """The positive whole number `name` of a configuration.
+
+    Raises:
+        ModelError: It is missing or something else; the message begins with `place`.
+    """
+    value = record.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"{place} has {name} {value!r}; expected a positive whole number")
+    return value
 
 
 def _find_tensors(folder: Path) -> dict[str, _Place]:

@@ -12,7 +12,6 @@ from similar_fast.manifest import Manifest, read_manifest
 __all__ = ["main"]
 
 
-
 _EPILOG = """\
 further commands, each with a --help of its own:
   convert     upstream's heads (a .pt file) to heads.safetensors; the only one that reads a pickle

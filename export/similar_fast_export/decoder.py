@@ -79,14 +79,14 @@ class Decoder:
         graph: What grows.
         config: The sizes.
         part: The weights.
-        new: The new keys and values that became outputs so far, by the outputs' names.
+        present: The keys and values that became outputs so far, by the outputs' names.
     """
 
     def __init__(self, config: DecoderConfig, part: Part, *, dtype: Dtype) -> None:
         self.graph = Graph("decoder", dtype=dtype)
         self.config = config
         self.part = part
-        self.new: dict[str, str] = {}
+        self.present: dict[str, str] = {}
 
     @property
     def self_layers(self) -> tuple[int, ...]:
@@ -144,8 +144,8 @@ class Decoder:
         """The outputs in the order of the interface."""
         config = self.config
         self.graph.output("hidden", hidden, type_=FLOAT, shape=["K", config.hidden_size])
-        sizes: Shape = ("B", config.num_kv_heads, "S", config.head_dim)
-        for name, part in self.new.items():
+        sizes: Shape = ("B", config.num_kv_heads, "T", config.head_dim)
+        for name, part in self.present.items():
             self.graph.output(name, part, type_=self.graph.real, shape=sizes)
 
     def embed(self) -> str:
@@ -279,11 +279,12 @@ class Decoder:
             for part in (key, value)
         )
         rotated = rotate(graph, graph.wide(key), self.key_waves, width=config.head_dim)
-        new = {"key": graph.narrow(rotated), "value": value}
-        self.new |= {f"new.{layer}.{kind}": part for kind, part in new.items()}
-        return [
-            graph.node("Concat", f"past.{layer}.{kind}", part, axis=2) for kind, part in new.items()
-        ]
+        all_ = []
+        for kind, new in (("key", graph.narrow(rotated)), ("value", value)):
+            part = graph.node("Concat", f"past.{layer}.{kind}", new, axis=2)
+            self.present[f"present.{layer}.{kind}"] = part
+            all_.append(part)
+        return all_
 
     def in_one_row(self, part: str) -> str:
         """Keys or values of all batch rows behind one another: `[1, kv, B*T, width]`."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
 
-from similar_fast_export.checkpoint import Checkpoint
+from similar_fast_export.checkpoint import Checkpoint, read_size
 
-__all__ = ["DecoderConfig", "inverse_frequencies", "read_decoder_config", "read_size"]
+__all__ = ["DecoderConfig", "inverse_frequencies", "read_decoder_config"]
 
 _ROPE_TYPES = {"default", "mrope"}
 
@@ -79,8 +79,7 @@ def read_decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
         ModelError: A size is missing or impossible, or the decoder has something that our graph
             has not: a sliding window, scaled positions, another activation.
     """
-    record = checkpoint.config
-    text = record.get("text_config") or record
+    record, text = checkpoint.config, checkpoint.text_config
     place = f"{checkpoint.folder}/config.json"
     _refuse_unknown(text, place)
     hidden, heads = (
@@ -110,18 +109,6 @@ def read_decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     if sections and sum(sections) != head_dim // 2:
         raise ModelError(f"{place} has mrope_section {sections}; expected a sum of {head_dim // 2}")
     return config
-
-
-def read_size(record: Mapping[str, Any], name: str, place: str) -> int:
-    """The positive whole number `name` of a configuration.
-
-    Raises:
-        ModelError: It is missing or something else; the message begins with `place`.
-    """
-    value = record.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{place} has {name} {value!r}; expected a positive whole number")
-    return value
 
 
 def _refuse_unknown(text: Mapping[str, Any], place: str) -> None:

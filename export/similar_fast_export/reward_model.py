@@ -25,17 +25,16 @@ from similar_fast.manifest import (
 from similar_fast.runtime import onnxruntime_distributions
 
 from similar_fast_export.bert_prefix import build_bert
-from similar_fast_export.chat_template import prompt_spec
+from similar_fast_export.chat_template import bert_prompt_spec, prompt_spec
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
+from similar_fast_export.graph import Dtype
 from similar_fast_export.heads import build_heads, random_heads
 from similar_fast_export.mllama import build_mllama
 from similar_fast_export.verify import check_ranks, check_scores
 from similar_fast_export.vision_qwen import build_vision
 
-__all__ = ["DTYPES", "Dtype", "ExportOptions", "export_reward_model"]
-
-Dtype = Literal["fp32", "fp16", "int8", "int4"]
+__all__ = ["DTYPES", "ExportOptions", "export_reward_model"]
 
 DTYPES: dict[Dtype, str] = {
     "fp32": "float32",
@@ -180,9 +179,14 @@ def _write(source: Checkpoint, folder: Path, options: ExportOptions, report: Rep
     for name in _PROVENANCE:
         if (source.folder / name).is_file():
             shutil.copyfile(source.folder / name, folder / name)
-    prompt = prompt_spec(source.folder, family=family, layout=options.layout)
+    vision = backbone.patches or backbone.tiles
+    if family == "bert":
+        prompt = bert_prompt_spec(source.folder, options.layout)
+    else:
+        token = vision.token if vision else None
+        prompt = prompt_spec(source.folder, options.layout, image_token=token)
     manifest = Manifest(
-        family=family,
+        family=family,  # type: ignore[arg-type]  # a key of _BACKBONES
         hidden_size=source.hidden_size,
         max_positions=source.max_positions,
         dtype=DTYPES[options.dtype],

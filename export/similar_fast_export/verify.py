@@ -24,10 +24,11 @@ MAX_ERROR = 1e-4
 """Largest difference from transformers in float32, in any dimension, weight or total."""
 
 _SIZES = ((56, 56), (320, 180), (200, 333), (28, 140))
-_WORDS = (
+_TEXT = (
     "open the settings page and click buy a ticket from Oslo to Lisbon button link textbox "
     "checkbox “naïve” 12/04/2026 scroll down search for type select confirm 日本語 42 $98 🙂"
-).split()
+)
+_WORDS = _TEXT.split()
 
 _Floats = NDArray[np.float32]
 
@@ -116,7 +117,7 @@ def pair_agreement(reference: Sequence[Scores], other: Sequence[Scores]) -> floa
 
 
 def random_states(seed: int, *, has_vision: bool, num_states: int = 6) -> list[list[Step]]:
-    """States with four to six candidates, some with a screenshot; the same seed, the same states."""
+    """States of four to six candidates, some with a screenshot; a seed's are always the same."""
     rng = np.random.default_rng(seed)
 
     def words(low: int, high: int) -> str:

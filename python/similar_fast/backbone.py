@@ -60,6 +60,8 @@ class Backbone:
 
     Attributes:
         spec: The manifest's part for reward models.
+        hidden_size: Width of a token's state.
+        cross_names: The decoder's inputs for a picture's keys and values; mllama only.
         providers: The execution providers in use, first choice first.
     """
 
@@ -82,9 +84,10 @@ class Backbone:
                 f"{folder} holds a model of the family {manifest.family!r}; expected a reward model"
             )
         self.spec: RewardSpec = manifest.reward
-        self._hidden_size = manifest.hidden_size
+        self.hidden_size = manifest.hidden_size
+        self.cross_names = past_names("cross", self.spec.decoder.cross_layers)
         self._past = past_names("past", self.spec.decoder.layers)
-        self._new = past_names("new", self.spec.decoder.layers)
+        self._present = past_names("present", self.spec.decoder.layers)
 
         def open_graph(name: str) -> Session:
             return open_session(folder / name, providers=providers, threads=threads)
@@ -112,14 +115,12 @@ class Backbone:
             raise InferenceError("the model has no vision; expected a step without a screenshot")
         return self._vision.run_keeping(feeds, fetch=(), keep=self._vision.outputs)[1]
 
-    def extend(
-        self, row: Row, *, keep: bool
-    ) -> tuple[NDArray[np.float32], dict[str, Tensor]]:
-        """Hidden states `[K, H]` float32 at `score_index`, and the row's own keys and values.
+    def extend(self, row: Row, *, keep: bool) -> tuple[NDArray[np.float32], dict[str, Tensor]]:
+        """Hidden states `[K, H]` float32 at `score_index`, and the keys and values of all P + S.
 
         Args:
             row: What to run.
-            keep: Whether the keys and values are wanted, by the names that `past` has.
+            keep: Whether the keys and values are wanted; they have the names of a `past`.
 
         Raises:
             InferenceError: The session failed, or its states are not finite.
@@ -133,10 +134,10 @@ class Backbone:
             **row.picture,
         }
         fetched, kept = self._decoder.run_keeping(
-            feeds, fetch=("hidden",), keep=self._new if keep else ()
+            feeds, fetch=("hidden",), keep=self._present if keep else ()
         )
         hidden: NDArray[np.float32] = fetched["hidden"]
-        expected = (len(row.score_index), self._hidden_size)
+        expected = (len(row.score_index), self.hidden_size)
         if hidden.shape != expected:
             raise InferenceError(
                 f"{self._decoder.path} returned states of shape {list(hidden.shape)}; "
@@ -174,8 +175,15 @@ class Backbone:
         """The names that every family has; onnxruntime checks types and sizes when it runs."""
         wanted = {
             self._decoder: (
-                {"input_ids", "position_ids", "mask", "score_index", *self._past},
-                {"hidden", *self._new},
+                {
+                    "input_ids",
+                    "position_ids",
+                    "mask",
+                    "score_index",
+                    *self._past,
+                    *self.cross_names,
+                },
+                {"hidden", *self._present},
             ),
             self._heads: ({"hidden", "prompt_hidden", "group"}, {"dims", "weights", "score"}),
         }
@@ -201,11 +209,3 @@ def past_names(kind: str, layers: Sequence[int]) -> tuple[str, ...]:
 def shared_past(past: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
     """The keys and values of the first `length` tokens, in host memory."""
     return {name: to_host(tensor)[:, :, :length] for name, tensor in past.items()}
-
-
-def joined_past(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The keys and values of `old` followed by those of `new`, in host memory."""
-    return {
-        name: np.concatenate((to_host(tensor), to_host(new[name])), axis=2)
-        for name, tensor in old.items()
-    }

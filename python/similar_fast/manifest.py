@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from similar_fast.errors import ModelError
 
@@ -27,6 +28,7 @@ __all__ = [
     "RewardSpec",
     "TileSpec",
     "describe_file",
+    "kv_bytes_per_token",
     "read_manifest",
     "write_manifest",
 ]
@@ -294,6 +296,12 @@ def describe_file(path: str | Path) -> ModelFile:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return ModelFile(path.name, os.fstat(stream.fileno()).st_size, digest)
+
+
+def kv_bytes_per_token(decoder: DecoderSpec) -> int:
+    """Bytes of one token's keys and values, over all layers."""
+    width = np.dtype(decoder.kv_dtype).itemsize * decoder.num_kv_heads * decoder.head_dim
+    return 2 * len(decoder.layers) * width
 
 
 def _check_file(path: Path, expected: ModelFile, *, verify: bool) -> None:

@@ -1,20 +1,14 @@
-"""Screenshots: bytes from anywhere -> what the decoder reads, each content seen once."""
+"""Screenshots: bytes from anywhere become what the decoder reads, each content seen once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from similar_fast.backbone import Backbone
 from similar_fast.errors import DataError, SimilarFastError
-from similar_fast.manifest import PatchSpec, TileSpec
-from similar_fast.prefix import rope_positions
-from similar_fast.processing.images import image_key, open_image
-from similar_fast.processing.patches import join, num_tokens, patch_grid, patches
-from similar_fast.state_cache import CacheStats, Picture, PictureCache, PromptTokens
+from similar_fast.kept import Kept
+from similar_fast.processing.images import image_key, image_size, open_image
+from similar_fast.runtime import Tensor, tensor_bytes
 from similar_fast.types import Step
+from similar_fast.vision import Grid, Vision
 
 __all__ = ["PictureReader", "Screenshot"]
 
@@ -33,73 +27,83 @@ class Screenshot:
     key: bytes
     data: bytes
     num_tokens: int
-    grid: tuple[int, int, int] | None
+    grid: Grid | None
+
+    @property
+    def number(self) -> int:
+        """A number for the content, above 0 and below 2^62."""
+        return int.from_bytes(self.key[:8], "little") >> 2 | 1
 
 
 class PictureReader:
-    """Reads screenshots for one backbone and keeps what it saw; safe in threads."""
+    """Reads screenshots for one family and keeps what was seen; safe in threads.
 
-    def __init__(self, backbone: Backbone, cache: PictureCache, *, max_pixels: int) -> None:
-        self._backbone = backbone
-        self._spec: PatchSpec | TileSpec | None = backbone.spec.patches or backbone.spec.tiles
-        self._cache = cache
+    Attributes:
+        kept: The vision states by the pictures' keys.
+    """
+
+    def __init__(self, vision: Vision, *, cache_bytes: int, max_pixels: int) -> None:
+        self._vision = vision
         self._max_pixels = max_pixels
-
-    @property
-    def stats(self) -> CacheStats:
-        """What is kept and how often it helped."""
-        return self._cache.stats
-
-    def clear(self) -> None:
-        """Forgets every picture."""
-        self._cache.clear()
-
-    @property
-    def token(self) -> int | None:
-        """The token that stands for (a part of) a picture; None for a model without vision."""
-        return None if self._spec is None else self._spec.token
+        self.kept: Kept[bytes, Mapping[str, Tensor]] = Kept(cache_bytes)
 
     def look(
         self, steps: Sequence[Step], failed: dict[int, SimilarFastError]
     ) -> list[Screenshot | None]:
         """The screenshot of each step, by its header; a bad one is noted in `failed`.
 
-        A callable that several steps share is called once.
+        A callable that several steps share is called once. A family without vision calls none.
         """
-        seen: dict[int, Screenshot | SimilarFastError] = {}
-        screenshots: list[Screenshot | None] = []
+        screenshots: list[Screenshot | None] = [None] * len(steps)
+        if self._vision.token is None:
+            return screenshots
+        looked: dict[int, Screenshot | SimilarFastError] = {}
         for i, step in enumerate(steps):
-            found: Screenshot | SimilarFastError | None = None
-            if step.screenshot is not None and self._spec is not None:
-                found = seen.get(id(step.screenshot)) or self._try_header(step.screenshot)
-                seen[id(step.screenshot)] = found
-            if isinstance(found, SimilarFastError):
+            if step.screenshot is None:
+                continue
+            found = looked.get(id(step.screenshot))
+            if found is None:
+                found = looked[id(step.screenshot)] = self._try_header(step)
+            if isinstance(found, Screenshot):
+                screenshots[i] = found
+            else:
                 failed[i] = found
-                found = None
-            screenshots.append(found)
         return screenshots
 
-    def tokens(
-        self, ids: NDArray[np.int64], image_start: int, screenshot: Screenshot | None
-    ) -> PromptTokens:
-        """A prefix's tokens with what tells two pictures apart and with their positions."""
-        keys = np.zeros(len(ids), np.uint64)
-        axes = self._backbone.spec.decoder.position_axes
-        if screenshot is None:
-            positions = np.broadcast_to(np.arange(len(ids)), (axes, len(ids)))
-            return PromptTokens(ids, keys, positions, len(ids))
-        seed = int.from_bytes(screenshot.key[:8], "little") | 1
-        if screenshot.grid is None:
-            # mllama: every layer that attends to the picture changes every token that follows.
-            keys[:] = seed
-            return PromptTokens(ids, keys, np.arange(len(ids))[None], len(ids))
-        stop = image_start + screenshot.num_tokens
-        keys[image_start:stop] = np.uint64(seed) + np.arange(screenshot.num_tokens, dtype=np.uint64)
-        assert isinstance(self._spec, PatchSpec)  # noqa: S101  # only it has grids
-        positions, after = rope_positions(
-            ids,
-            image_token=self._spec.token,
-            grids=[screenshot.grid],
-            merge_size=self._spec.merge_size,
-        )
-        return PromptTokens(ids, keys, positions, after)
+    def see(self, screenshot: Screenshot) -> Mapping[str, Tensor]:
+        """The vision graph's outputs for `screenshot`, run once for each content.
+
+        Raises:
+            DataError: The pixels cannot be read.
+            InferenceError: The session failed, or its states are not finite.
+        """
+        tensors = self.kept.get(screenshot.key)
+        if tensors is None:
+            image = open_image(screenshot.data, max_pixels=self._max_pixels)
+            tensors = self._vision.run(image)
+            num_bytes = sum(tensor_bytes(tensor) for tensor in tensors.values())
+            self.kept.put(screenshot.key, tensors, num_bytes)
+        return tensors
+
+    def _try_header(self, step: Step) -> Screenshot | SimilarFastError:
+        assert step.screenshot is not None  # noqa: S101  # the caller's check
+        try:
+            data = step.screenshot()
+        except SimilarFastError as err:
+            return err
+        except Exception as err:  # noqa: BLE001  # whatever takes the picture is somebody else's
+            failure = DataError(f"the screenshot cannot be taken: {type(err).__name__}: {err}")
+            failure.__cause__ = err
+            return failure
+        if not isinstance(data, bytes | bytearray | memoryview):
+            return DataError(
+                f"the screenshot is of the type {type(data).__name__}; expected the bytes of a "
+                "PNG, JPEG or WebP file"
+            )
+        try:
+            data = bytes(data)
+            width, height = image_size(data, max_pixels=self._max_pixels)
+            grid = self._vision.grid(width, height)
+        except SimilarFastError as err:
+            return err
+        return Screenshot(image_key(data), data, self._vision.num_tokens(grid), grid)

@@ -5,9 +5,11 @@ runs what its candidates share and then the candidates, the heads judge, and thi
 where they belong.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from similar_fast.backbone import Backbone
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.errors import DataError, InferenceError, SimilarFastError
+from similar_fast.errors import InferenceError, SimilarFastError
 from similar_fast.manifest import Manifest, read_manifest
 from similar_fast.pictures import PictureReader, Screenshot
 from similar_fast.prompts import Prompt, PromptWriter
@@ -24,8 +26,9 @@ from similar_fast.scoring import ranked
 from similar_fast.state_cache import CacheStats, StateCache
 from similar_fast.states import StateRunner
 from similar_fast.types import Ranked, Scores, Step
+from similar_fast.vision import open_vision
 
-__all__ = ["RewardModel", "RewardStats"]
+__all__ = ["RewardModel", "RewardStats", "ScoredRows"]
 
 _MIB = 2**20
 _CPU_TOKENS, _CUDA_TOKENS = 512, 4096
@@ -54,6 +57,21 @@ class RewardStats:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ScoredRows:
+    """The scores of n steps of which some may have failed.
+
+    Attributes:
+        scores: `total` `[n]`, `dims` and `weights` `[n, 5]`; NaN where a step failed.
+        errors: Why, by the step's index.
+        num_cut: `[n]` int64, tokens of each step's state that did not fit the model's positions.
+    """
+
+    scores: Scores
+    errors: Mapping[int, SimilarFastError]
+    num_cut: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
     """One step, ready to run."""
 
@@ -64,6 +82,23 @@ class _Job:
     def state_key(self) -> tuple[int, bytes]:
         """Equal for the candidates of one state, within one call of the writer."""
         return id(self.prompt.prefix), self.screenshot.key if self.screenshot else b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Features:
+    """What the heads read of n steps of G states.
+
+    Attributes:
+        hidden: `[n, H]` float32, each action's last token.
+        prompt_hidden: `[G, H]` float32, the token of each state that the gate reads.
+        group: `[n]` int64, which state each step belongs to.
+        num_cut: `[n]` int64, tokens of its state that did not fit.
+    """
+
+    hidden: NDArray[np.float32]
+    prompt_hidden: NDArray[np.float32]
+    group: NDArray[np.int64]
+    num_cut: NDArray[np.int64]
 
 
 class RewardModel:
@@ -132,14 +167,15 @@ class RewardModel:
         folder = Path(folder)
         self.manifest: Manifest = read_manifest(folder, verify=verify)
         self._backbone = Backbone(folder, self.manifest, providers=providers, threads=threads)
+        self._vision = open_vision(self._backbone)
         self._pictures = PictureReader(
-            self._backbone, cache_bytes=picture_cache_bytes, max_pixels=max_pixels
+            self._vision, cache_bytes=picture_cache_bytes, max_pixels=max_pixels
         )
         self._writer = PromptWriter(
             self._backbone.spec.prompt,
             folder / "tokenizer.json",
             max_positions=self.manifest.max_positions,
-            image_token=self._pictures.token,
+            image_token=self._vision.token,
         )
         self._cache = StateCache(state_cache_bytes)
         if max_batch_tokens is None:
@@ -150,10 +186,11 @@ class RewardModel:
             max_batch_tokens=max_batch_tokens,
             deterministic=deterministic,
         )
+        self._lock = Lock()
         self._counts = np.zeros(3, np.int64)  # steps, tokens asked for, tokens cut
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:  # noqa: ANN401  # the constructor's
         """The model in `folder`; the name that users of transformers look for.
 
         Args:
@@ -176,9 +213,18 @@ class RewardModel:
     def stats(self) -> RewardStats:
         """What the model did so far and what it keeps."""
         steps, asked, cut = (int(count) for count in self._counts)
+        kept = self._pictures.kept
         return RewardStats(
             states=self._cache.stats,
-            pictures=self._pictures.stats,
+            pictures=CacheStats(
+                entries=len(kept),
+                nbytes=kept.num_bytes,
+                capacity_bytes=kept.max_bytes,
+                hits=kept.hits,
+                partial_hits=0,
+                misses=kept.misses,
+                evictions=kept.evictions,
+            ),
             scored_steps=steps,
             tokens_run=self._runner.tokens_run,
             tokens_asked=asked,
@@ -188,7 +234,7 @@ class RewardModel:
     def clear_caches(self) -> None:
         """Forgets every state and every screenshot."""
         self._cache.clear()
-        self._pictures.clear()
+        self._pictures.kept.clear()
 
     def score(self, steps: Sequence[Step]) -> Scores:
         """The scores of `steps`, in their order: `total` `[n]`, `dims` and `weights` `[n, 5]`.
@@ -200,10 +246,10 @@ class RewardModel:
             DataError: A step's screenshot or text cannot be read or is too large.
             InferenceError: A session failed, or a score is not finite.
         """
-        scores, failed = self.score_rows(steps)
-        if failed:
-            raise failed[min(failed)]
-        return scores
+        rows = self.score_rows(steps)
+        if rows.errors:
+            raise rows.errors[min(rows.errors)]
+        return rows.scores
 
     def rank(self, state: Step, actions: Sequence[str]) -> tuple[Ranked[str], ...]:
         """The candidate actions of one state, best first; equal totals keep their order.
@@ -218,47 +264,96 @@ class RewardModel:
         """
         return ranked(actions, self.score([replace(state, action=action) for action in actions]))
 
-    def score_rows(self, steps: Sequence[Step]) -> tuple[Scores, dict[int, SimilarFastError]]:
-        """As `score`; a step that cannot be scored has NaN, and its error by its index.
+    def score_rows(self, steps: Sequence[Step]) -> ScoredRows:
+        """As `score`; a step that cannot be scored has NaN and its error, and nothing is raised.
 
         One bad step never fails its neighbours.
         """
         failed: dict[int, SimilarFastError] = {}
+        features = self._run(steps, failed)
+        scores = Scores(
+            np.full(len(steps), np.nan, np.float32),
+            np.full((len(steps), len(DIMENSIONS)), np.nan, np.float32),
+            np.full((len(steps), len(DIMENSIONS)), np.nan, np.float32),
+        )
+        assert scores.dims is not None  # noqa: S101  # made above
+        assert scores.weights is not None  # noqa: S101  # made above
+        good = [i for i in range(len(steps)) if i not in failed]
+        for rows in [[i] for i in good] if self.deterministic else [good] if good else []:
+            groups, group = np.unique(features.group[rows], return_inverse=True)
+            judged = self._backbone.judge(
+                features.hidden[rows], features.prompt_hidden[groups], group
+            )
+            scores.total[rows] = judged.total
+            scores.dims[rows] = judged.dims
+            scores.weights[rows] = judged.weights
+        for i in good:
+            if not np.isfinite(scores.total[i]):
+                failed[i] = InferenceError(f"the score of step {i} is {scores.total[i]}")
+        return ScoredRows(scores, failed, features.num_cut)
+
+    def features(self, steps: Sequence[Step]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the heads read: h and p of each step, `[n, H]` float32 each.
+
+        Raises:
+            DataError: As `score`.
+            InferenceError: As `score`.
+        """
+        failed: dict[int, SimilarFastError] = {}
+        features = self._run(steps, failed)
+        if failed:
+            raise failed[min(failed)]
+        return features.hidden, features.prompt_hidden[features.group]
+
+    def judge(self, hidden: NDArray[np.float32], prompt_hidden: NDArray[np.float32]) -> Scores:
+        """What the heads alone make of features.
+
+        Args:
+            hidden: `[n, H]` float32, h of each step.
+            prompt_hidden: `[n, H]` float32, p of each step.
+
+        Raises:
+            InferenceError: The arrays do not fit.
+        """
+        judged = self._backbone.judge(hidden, prompt_hidden, np.arange(len(hidden)))
+        return Scores(judged.total, judged.dims, judged.weights)
+
+    def _run(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> _Features:
+        """The features of `steps`, state by state; a step that fails is noted in `failed`."""
         jobs = self._jobs(steps, failed)
         states: dict[tuple[int, bytes], list[int]] = {}
         for i, job in jobs.items():
             states.setdefault(job.state_key, []).append(i)
         width = self.manifest.hidden_size
-        hidden = np.empty((len(steps), width), np.float32)
-        prompt_hidden = np.empty((len(states), width), np.float32)
-        group = np.zeros(len(steps), np.int64)
+        features = _Features(
+            hidden=np.empty((len(steps), width), np.float32),
+            prompt_hidden=np.empty((len(states), width), np.float32),
+            group=np.zeros(len(steps), np.int64),
+            num_cut=np.array(
+                [jobs[i].prompt.num_cut if i in jobs else 0 for i in range(len(steps))], np.int64
+            ),
+        )
         for g, members in enumerate(states.values()):
             try:
-                prompt_hidden[g] = self._run([jobs[i] for i in members], hidden, members)
-                group[members] = g
+                self._run_state([jobs[i] for i in members], g, members, features)
             except SimilarFastError as err:
                 failed |= dict.fromkeys(members, err)
-        good = [i for i in jobs if i not in failed]
-        scores = self._judge(len(steps), good, hidden, prompt_hidden, group)
-        for i in good:
-            if not np.isfinite(scores.total[i]):
-                failed[i] = InferenceError(f"the score of step {i} is not finite")
-        return scores, failed
+        return features
 
-    def _jobs(
-        self, steps: Sequence[Step], failed: dict[int, SimilarFastError]
-    ) -> dict[int, "_Job"]:
+    def _jobs(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> dict[int, _Job]:
         """What is to be run for each step, by its index; steps that cannot be read are left out."""
         screenshots = self._pictures.look(steps, failed)
         readable = [i for i in range(len(steps)) if i not in failed]
         tokens = [shot.num_tokens if (shot := screenshots[i]) else 0 for i in readable]
         jobs = {}
-        for i, prompt in zip(readable, self._prompts([steps[i] for i in readable], tokens)):
+        prompts = self._prompts([steps[i] for i in readable], tokens)
+        for i, prompt in zip(readable, prompts, strict=True):
             if isinstance(prompt, SimilarFastError):
                 failed[i] = prompt
             else:
                 jobs[i] = _Job(prompt, screenshots[i])
-                self._counts += (1, len(prompt), prompt.num_cut)
+                with self._lock:
+                    self._counts += (1, len(prompt), prompt.num_cut)
         return jobs
 
     def _prompts(
@@ -274,38 +369,27 @@ class RewardModel:
                 except SimilarFastError as err:
                     yield err
 
-    def _run(
-        self, jobs: list["_Job"], hidden: NDArray[np.float32], members: list[int]
-    ) -> NDArray[np.float32]:
-        """Fills the rows `members` of `hidden`; returns what the gate reads of their one state."""
+    def _run_state(
+        self, jobs: Sequence[_Job], group: int, members: list[int], features: _Features
+    ) -> None:
+        """Fills the rows `members` and `group` of `features` for the candidates of one state."""
         prompt, screenshot = jobs[0].prompt, jobs[0].screenshot
-        state = self._runner.state(
-            self._pictures.tokens(prompt.prefix, prompt.image_start, screenshot),
-            gate_index=prompt.gate_index,
+        see = partial(self._pictures.see, screenshot) if screenshot else None
+        tokens = self._vision.tokens(
+            prompt.prefix,
             image_start=prompt.image_start,
-            picture=lambda: self._pictures.picture(screenshot),
+            grid=screenshot.grid if screenshot else None,
+            key=screenshot.number if screenshot else None,
         )
-        hidden[members] = self._runner.candidates(state, [job.prompt.suffix for job in jobs])
-        return state.prompt_hidden
-
-    def _judge(
-        self,
-        n: int,
-        good: list[int],
-        hidden: NDArray[np.float32],
-        prompt_hidden: NDArray[np.float32],
-        group: NDArray[np.int64],
-    ) -> Scores:
-        scores = Scores(
-            np.full(n, np.nan, np.float32),
-            np.full((n, len(DIMENSIONS)), np.nan, np.float32),
-            np.full((n, len(DIMENSIONS)), np.nan, np.float32),
+        state = self._runner.state(
+            tokens,
+            gate_index=prompt.gate_index,
+            picture=lambda start, stop: self._vision.prefix_feeds(tokens, start, stop, see=see),
         )
-        runs = [[i] for i in good] if self.deterministic else [good] if good else []
-        for rows in runs:
-            groups, index = np.unique(group[rows], return_inverse=True)
-            judged = self._backbone.judge(hidden[rows], prompt_hidden[groups], index)
-            scores.total[rows] = judged.total
-            scores.dims[rows] = judged.dims
-            scores.weights[rows] = judged.weights
-        return scores
+        features.hidden[members] = self._runner.candidates(
+            state,
+            [job.prompt.suffix for job in jobs],
+            picture=lambda count: self._vision.suffix_feeds(count, see),
+        )
+        features.prompt_hidden[group] = state.prompt_hidden
+        features.group[members] = group

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import io
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -25,11 +26,13 @@ __all__ = [
     "has_cuda_device",
     "onnxruntime_distributions",
     "open_session",
+    "tensor_bytes",
     "to_host",
 ]
 
 Provider = str | tuple[str, Mapping[str, Any]]
-"""An execution provider: its name, or its name and its options, as onnxruntime spells them."""
+"""An execution provider: `cpu`, `cuda`, `cuda:1` for the second card; or the name of any other as
+onnxruntime spells it, alone or with its options."""
 
 Tensor = Any
 """A numpy array, or an `onnxruntime.OrtValue` that lies on the session's device."""
@@ -162,6 +165,7 @@ def open_session(
         path: The model; its external data, if any, must lie inside its folder.
         providers: `auto` is CUDA where the build offers it and a session really starts on it,
             else the CPU. Otherwise one provider or several, first choice first; each must work.
+            `cuda:1` is the second card.
         threads: Threads within one operator, at least 1; None leaves it to onnxruntime.
         config: Further session entries (`session.*`), by onnxruntime's names.
 
@@ -190,12 +194,19 @@ def open_session(
     if providers == "auto":
         return _open_auto(ort, path, options)
     chosen: list[Provider] = [providers] if isinstance(providers, str) else list(providers)
-    return _open_explicit(ort, path, options, chosen)
+    return _open_explicit(ort, path, options, [_spelled_out(provider) for provider in chosen])
 
 
 def to_host(tensor: Tensor) -> NDArray[Any]:
     """`tensor` as an array; a copy where it lies on a device."""
     return tensor if isinstance(tensor, np.ndarray) else np.asarray(tensor.numpy())
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """Bytes of all elements."""
+    if isinstance(tensor, np.ndarray):
+        return tensor.nbytes
+    return int(tensor.tensor_size_in_bytes())
 
 
 def onnxruntime_distributions() -> tuple[tuple[str, str], ...]:
@@ -236,6 +247,17 @@ def has_cuda_device() -> bool:
     except AttributeError:
         return False
     return is_up and count.value > 0
+
+
+def _spelled_out(provider: Provider) -> Provider:
+    """A short name of ours in onnxruntime's words; anything else as it is."""
+    if provider == "cpu":
+        return _CPU
+    if provider == "cuda":
+        return _CUDA
+    if isinstance(provider, str) and (found := re.fullmatch(r"cuda:(\d+)", provider)):
+        return _CUDA, {"device_id": found[1]}
+    return provider
 
 
 def _describe_tensor(tensor: Tensor) -> str:

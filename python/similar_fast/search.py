@@ -10,30 +10,16 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakKeyDictionary
 
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.run_settings import CancelledRunError, RunPolicy, RunSettings, SearchProgress
-from similar_fast.scoring import candidate_steps, reweighted, score_steps
+from similar_fast.scoring import candidate_steps, ranked, reweighted, score_steps
 from similar_fast.search_run import Run
-from similar_fast.types import Action, Observation, Score, SearchResult
+from similar_fast.types import Action, Observation, Ranked, SearchResult
 
-__all__ = ["CancelledRunError", "Ranked", "Search", "SearchProgress"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """One candidate and what the scorer says of it.
-
-    Attributes:
-        action: The candidate.
-        score: Its score.
-    """
-
-    action: Action
-    score: Score
+__all__ = ["CancelledRunError", "Search", "SearchProgress"]
 
 
 class Search:
@@ -254,7 +240,7 @@ class Search:
         candidates: Sequence[Action] | None = None,
         *,
         history: Sequence[Action] = (),
-    ) -> tuple[Ranked, ...]:
+    ) -> tuple[Ranked[Action], ...]:
         """Best-of-N without look-ahead: the candidates of one screen, best first.
 
         Args:
@@ -276,8 +262,7 @@ class Search:
         scores = score_steps(self._scorer, candidate_steps(observation, candidates, history))
         if self._settings.weights is not None:
             scores = reweighted(scores, self._settings.weights)
-        ranked = [Ranked(action, scores[i]) for i, action in enumerate(candidates)]
-        return tuple(sorted(ranked, key=lambda entry: -entry.score.total))
+        return ranked(candidates, scores)
 
     def _run(
         self,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from similar_fast.prefix import PrefixIndex
 from similar_fast.runtime import Tensor
 
-__all__ = ["CacheStats", "Picture", "PromptTokens", "State", "StateCache"]
+__all__ = ["CacheStats", "PromptTokens", "State", "StateCache"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,25 +36,6 @@ class PromptTokens:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A screenshot as the decoder reads it.
-
-    Attributes:
-        tensors: The vision graph's outputs by name.
-        grid: (time, rows, columns) in patches; the Qwen families only.
-        num_tokens: Image tokens it takes in a prompt.
-        num_states: Vision states that the decoder attends to; mllama only, else 0.
-        nbytes: Of `tensors`.
-    """
-
-    tensors: Mapping[str, Tensor]
-    grid: tuple[int, int, int] | None
-    num_tokens: int
-    num_states: int
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class State:
     """A state that was run through the decoder.
 
@@ -62,14 +43,12 @@ class State:
         tokens: Its tokens.
         past: Keys and values by input name, each `[1, KV, P, D]`.
         prompt_hidden: `[H]` float32, the token that the gate reads.
-        picture: Its screenshot, or None.
         nbytes: Of `past`.
     """
 
     tokens: PromptTokens
     past: Mapping[str, Tensor]
     prompt_hidden: NDArray[np.float32]
-    picture: Picture | None
     nbytes: int
 
 

@@ -5,21 +5,28 @@ every candidate is run whole; here it costs P + N s, and N s where the state is 
 `docs/models.md`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.backbone import Backbone, Row, joined_past, shared_past
-from similar_fast.errors import InferenceError
+from similar_fast.backbone import Backbone, Row, shared_past
+from similar_fast.manifest import kv_bytes_per_token
 from similar_fast.prefix import pack
 from similar_fast.runtime import Tensor
-from similar_fast.state_cache import Picture, PromptTokens, State, StateCache
+from similar_fast.state_cache import PromptTokens, State, StateCache
 
 __all__ = ["StateRunner"]
 
 _MIN_SHARED = 16
 """A shorter common beginning is run again: taking it over costs more."""
+
+_MAX_CELLS = 1 << 22
+"""Most entries of a prefix's mask in one run; attention takes some 12 bytes of each, a head."""
+
+_MIN_CHUNK = 128
+"""Tokens of a prefix that are run together at least."""
 
 
 class StateRunner:
@@ -43,25 +50,26 @@ class StateRunner:
         self._backbone = backbone
         self._cache = cache
         self._spec = backbone.spec.decoder
+        self._kv_bytes = kv_bytes_per_token(self._spec)
         self.max_batch_tokens = max_batch_tokens
         self.deterministic = deterministic
         self.tokens_run = 0
+        self._lock = Lock()
 
     def state(
         self,
         tokens: PromptTokens,
         *,
         gate_index: int,
-        image_start: int,
-        picture: Picture | None,
+        picture: Callable[[int, int], Mapping[str, Tensor]],
     ) -> State:
         """The state of `tokens`: from the cache, or continued from its longest known beginning.
 
         Args:
             tokens: The prefix.
             gate_index: Which of its tokens the gate reads.
-            image_start: Where its image tokens begin; -1 without.
-            picture: What they show.
+            picture: Called with (start, stop) where those tokens are run: what else the decoder
+                reads to see the picture.
 
         Raises:
             InferenceError: The session failed, or its states are not finite.
@@ -70,37 +78,25 @@ class StateRunner:
         length = len(tokens.ids)
         if found is not None and found[1] == length == len(found[0].tokens.ids):
             return found[0]
-        past: Mapping[str, Tensor] = {}
-        shared = 0
-        if found is not None and self._may_continue:
-            shared = min(found[1], gate_index)
-            if shared < _MIN_SHARED:
-                shared = 0
-            else:
-                past = shared_past(found[0].past, shared)
-        row = Row(
-            input_ids=tokens.ids[shared:],
-            positions=tokens.positions[:, shared:],
-            mask=self._prefix_mask(length, shared),
-            score_index=np.array([gate_index - shared], np.int64),
-            past=past,
-            picture=self._picture_feeds(picture, seen=_image_tokens(tokens, image_start, shared)),
-        )
-        hidden, new = self._run(row, keep=True)
-        state = State(
-            tokens=tokens,
-            past=joined_past(past, new) if shared else new,
-            prompt_hidden=hidden[0],
-            picture=picture,
-            nbytes=self._kv_bytes(length),
-        )
+        past, shared = self._known_beginning(found, gate_index)
+        state = self._continued(tokens, past, shared, gate_index=gate_index, picture=picture)
         self._cache.insert(state)
         return state
 
     def candidates(
-        self, state: State, suffixes: Sequence[NDArray[np.int64]]
+        self,
+        state: State,
+        suffixes: Sequence[NDArray[np.int64]],
+        *,
+        picture: Callable[[int], Mapping[str, Tensor]],
     ) -> NDArray[np.float32]:
         """`[len(suffixes), H]`: the last token's state of each continuation of `state`.
+
+        Args:
+            state: What they continue.
+            suffixes: `[s]` int64 each, at least one token.
+            picture: Called with the number of tokens where these are run: what else the decoder
+                reads to see the state's picture.
 
         Raises:
             InferenceError: The session failed, or its states are not finite.
@@ -108,13 +104,16 @@ class StateRunner:
         hidden = np.empty((len(suffixes), len(state.prompt_hidden)), np.float32)
         if self.deterministic:
             for i, suffix in enumerate(suffixes):
-                hidden[i] = self._candidates(state, [suffix])[0]
+                hidden[i] = self._candidates(state, [suffix], picture)[0]
         else:
-            hidden[:] = self._candidates(state, suffixes)
+            hidden[:] = self._candidates(state, suffixes, picture)
         return hidden
 
     def _candidates(
-        self, state: State, suffixes: Sequence[NDArray[np.int64]]
+        self,
+        state: State,
+        suffixes: Sequence[NDArray[np.int64]],
+        picture: Callable[[int], Mapping[str, Tensor]],
     ) -> NDArray[np.float32]:
         start, axes = state.tokens.next_position, len(state.tokens.positions)
         positions = [
@@ -136,44 +135,64 @@ class StateRunner:
                 mask=packed.mask,
                 score_index=packed.score_index,
                 past=state.past,
-                picture=self._picture_feeds(state.picture, seen=None),
+                picture=picture(len(packed.input_ids)),
             )
             hidden[packed.sequences] = self._run(row, keep=False)[0]
         return hidden
 
-    @property
-    def _may_continue(self) -> bool:
-        """Whether a token's keys and values depend on what stands before it alone."""
-        return self._spec.attention == "causal" and not self.deterministic
+    def _known_beginning(
+        self, found: tuple[State, int] | None, gate_index: int
+    ) -> tuple[Mapping[str, Tensor], int]:
+        """Keys and values to continue from, and how many tokens they are of.
 
-    def _run(self, row: Row, *, keep: bool) -> tuple[NDArray[np.float32], dict[str, Tensor]]:
-        hidden, new = self._backbone.extend(row, keep=keep)
-        self.tokens_run += len(row.input_ids)
-        return hidden, new
-
-    def _prefix_mask(self, length: int, shared: int) -> NDArray[np.bool_]:
-        if self._spec.attention == "prefix":
-            return np.ones((length, length), np.bool_)
-        return np.tri(length - shared, length, shared, dtype=np.bool_)
-
-    def _picture_feeds(self, picture: Picture | None, *, seen: int | None) -> dict[str, Tensor]:
-        """What the decoder reads of `picture`, of whose tokens `seen` were run before.
-
-        None stands for a row that has no image tokens at all.
+        A token's keys and values are another state's too only where attention is causal.
         """
-        if not self._backbone.spec.patches:
-            return {}
-        if picture is None or seen is None or seen == picture.num_tokens:
-            return self._backbone.no_picture
-        embeds = picture.tensors["image_embeds"]
-        return {"image_embeds": to_host(embeds)[seen:] if seen else embeds}
+        if found is None or self.deterministic or self._spec.attention != "causal":
+            return {}, 0
+        shared = min(found[1], gate_index)
+        return (shared_past(found[0].past, shared), shared) if shared >= _MIN_SHARED else ({}, 0)
 
-    def _kv_bytes(self, length: int) -> int:
-        spec = self._spec
-        width = np.dtype(spec.kv_dtype).itemsize * spec.num_kv_heads * spec.head_dim
-        return 2 * len(spec.layers) * width * length
+    def _continued(
+        self,
+        tokens: PromptTokens,
+        past: Mapping[str, Tensor],
+        start: int,
+        *,
+        gate_index: int,
+        picture: Callable[[int, int], Mapping[str, Tensor]],
+    ) -> State:
+        """The state of `tokens`, whose first `start` are `past`; long ones in several runs."""
+        length = len(tokens.ids)
+        is_causal = self._spec.attention == "causal"
+        chunk = max(_MIN_CHUNK, _MAX_CELLS // length) if is_causal else length
+        prompt_hidden: NDArray[np.float32] | None = None
+        while start < length:
+            stop = min(start + chunk, length)
+            has_gate = start <= gate_index < stop
+            row = Row(
+                input_ids=tokens.ids[start:stop],
+                positions=tokens.positions[:, start:stop],
+                mask=_mask(start, stop, is_causal=is_causal),
+                score_index=np.array([gate_index - start if has_gate else 0], np.int64),
+                past=past,
+                picture=picture(start, stop),
+            )
+            hidden, past = self._run(row, keep=True)
+            if has_gate:
+                prompt_hidden = hidden[0]
+            start = stop
+        assert prompt_hidden is not None  # noqa: S101  # the gate's token is never a shared one
+        return State(tokens, past, prompt_hidden, length * self._kv_bytes)
+
+    def _run(self, row: Row, *, keep: bool) -> tuple[NDArray[np.float32], Mapping[str, Tensor]]:
+        hidden, kept = self._backbone.extend(row, keep=keep)
+        with self._lock:
+            self.tokens_run += len(row.input_ids)
+        return hidden, kept
 
 
-def _image_tokens(tokens: PromptTokens, image_start: int, shared: int) -> int:
-    """How many image tokens stand among the first `shared`; the keys of text are 0."""
-    return 0 if image_start < 0 else int(np.count_nonzero(tokens.keys[:shared]))
+def _mask(start: int, stop: int, *, is_causal: bool) -> NDArray[np.bool_]:
+    """`[stop - start, stop]`: what the tokens from `start` on may attend to."""
+    if is_causal:
+        return np.tri(stop - start, stop, start, dtype=np.bool_)
+    return np.ones((stop - start, stop), np.bool_)

@@ -1,4 +1,4 @@
-"""Steps in a file, one JSON object a line: what `similar-fast score` reads.
+r"""Steps in a file, one JSON object a line: what `similar-fast score` reads.
 
     {"instruction": "Buy a ticket", "action": "click button \"Buy\""}
     {"instruction": "Buy a ticket", "history": ["click link \"Tickets\""], "observation": "...",

@@ -2,8 +2,16 @@
 
 import argparse
 from math import isfinite
+from pathlib import Path
 
-__all__ = ["HelpFormatter", "add_miniwob_arguments", "dimension_weights", "seeds", "words"]
+__all__ = [
+    "HelpFormatter",
+    "add_miniwob_arguments",
+    "add_model_arguments",
+    "dimension_weights",
+    "seeds",
+    "words",
+]
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -58,4 +66,32 @@ def add_miniwob_arguments(parser: argparse._ActionsContainer) -> None:
         "--chromium",
         metavar="PATH",
         help="the Chromium to run (default: SIMILAR_FAST_CHROMIUM, then what is on the PATH)",
+    )
+
+
+def add_model_arguments(parser: argparse._ActionsContainer) -> None:
+    """Which reward model a command runs, and where."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="what similar-fast-export wrote",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:1 for the second card, or a provider of onnxruntime; what is "
+        "named and cannot be had is an error",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads on the CPU")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="a score's bits depend on its own step alone; slower",
+    )
+    parser.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="do not compare the model's files with their sha256",
     )

@@ -20,10 +20,10 @@ class Bar:
         self._progress = progress
         self._task = progress.add_task(label, total=total) if progress else None
 
-    def advance(self, label: str | None = None) -> None:
-        """One unit is done; `label` says what comes now."""
+    def advance(self, label: str | None = None, *, amount: int = 1) -> None:
+        """`amount` units are done; `label` says what comes now."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1)
+            self._progress.update(self._task, advance=amount)
             self.say(label)
 
     def say(self, label: str | None) -> None:

@@ -1,0 +1,102 @@
+"""`similar-fast inspect`: what a model's folder holds."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from similar_fast.cli.output import Output
+
+if TYPE_CHECKING:
+    from similar_fast.manifest import Manifest, Piece, RewardSpec
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    shared: argparse.ArgumentParser,
+) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "inspect",
+        parents=[shared],
+        help="what a model's folder holds: family, sizes, hashes, bytes a token",
+        description="Reads a model's manifest and checks every file against its sha256. No graph "
+        "is opened. Exit code 3 where a file is missing or altered.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="FOLDER")
+    parser.add_argument("--no-verify", action="store_true", help="do not read the files' content")
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Prints what the manifest says."""
+    from similar_fast.manifest import kv_bytes_per_token, read_manifest
+
+    manifest = read_manifest(args.model, verify=not args.no_verify)
+    kv_bytes = kv_bytes_per_token(manifest.reward.decoder) if manifest.reward else None
+    output.text(
+        f"{args.model}: {manifest.family}, {manifest.dtype}",
+        f"  source          {manifest.source} ({manifest.license})",
+        f"  hidden size     {manifest.hidden_size}",
+        f"  positions       {manifest.max_positions} tokens at most",
+    )
+    if manifest.reward is not None:
+        output.text(*_reward_lines(manifest.reward, kv_bytes or 0))
+    output.text("")
+    output.table(
+        "files, as the manifest names them" if args.no_verify else "files, each with its sha256",
+        ("file", "bytes", "sha256"),
+        [(file.name, file.size, file.sha256) for file in manifest.files],
+    )
+    for title, facts in (("checks of the export", manifest.checks), ("tools", manifest.versions)):
+        if facts:
+            output.text("", title, *(f"  {name}  {value}" for name, value in facts.items()))
+    output.document(_document(manifest, kv_bytes))
+    return 0
+
+
+def _reward_lines(reward: "RewardSpec", kv_bytes: int) -> list[str]:
+    heads, decoder = reward.heads, reward.decoder
+    lines = [
+        (
+            f"  KV cache        {kv_bytes} bytes a token ({len(decoder.layers)} layers, "
+            f"{decoder.num_kv_heads} x {decoder.head_dim}, {decoder.kv_dtype})"
+        ),
+        f"  attention       {decoder.attention}",
+        f"  heads           {'gated' if heads.is_gated else 'plain sum'}"
+        + ("; drawn at random: speed and parity, no quality" if heads.is_random else ""),
+        f"  label scales    {', '.join(f'{scale:g}' for scale in heads.label_scales)}",
+        (
+            f"  prompt          {reward.prompt.layout}: {_pieces(reward.prompt.prefix)} | "
+            f"{_pieces(reward.prompt.suffix)}"
+        ),
+    ]
+    if reward.patches is not None:
+        patches = reward.patches
+        lines.append(
+            f"  pictures        patches of {patches.patch_size} pixels, {patches.min_pixels} to "
+            f"{patches.max_pixels} pixels after the resize"
+        )
+    if reward.tiles is not None:
+        tiles = reward.tiles
+        lines.append(
+            f"  pictures        up to {tiles.max_tiles} tiles of {tiles.tile_size} pixels, "
+            f"{tiles.tokens_per_tile} states each"
+        )
+    return lines
+
+
+def _pieces(pieces: "tuple[Piece, ...]") -> str:
+    """Fields by name, control tokens by number, literal text left out."""
+    shown = [
+        piece.field or f"<{piece.token}>"
+        for piece in pieces
+        if piece.field or piece.token is not None
+    ]
+    return " ".join(shown)
+
+
+def _document(manifest: "Manifest", kv_bytes: int | None) -> dict[str, object]:
+    return {**asdict(manifest), "kv_bytes_per_token": kv_bytes}
