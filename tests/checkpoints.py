@@ -1,10 +1,13 @@
 """Tiny checkpoints with weights so great that the models are far from linear."""
 
+import json
 from pathlib import Path
 
 import torch
 from transformers import (
     PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2VLConfig,
@@ -43,7 +46,48 @@ def qwen2_vl(folder: Path, seed: int = 0) -> PreTrainedModel:
         vision_start_token_id=VISION_START,
         vision_end_token_id=VISION_END,
     )
+    write_preprocessor(folder, "Qwen2VLImageProcessor")
     return save(Qwen2VLForConditionalGeneration(config), folder, seed)
+
+
+def qwen2_5_vl(folder: Path, seed: int = 0) -> PreTrainedModel:
+    """Writes a model whose vision has windows of 2 x 2 tokens and one block without."""
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    vision = {
+        "depth": 3,
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+    }
+    config = Qwen2_5_VLConfig(
+        text_config={**TEXT, "rope_parameters": rope},
+        vision_config=vision,
+        image_token_id=IMAGE_TOKEN,
+        video_token_id=251,
+        vision_start_token_id=VISION_START,
+        vision_end_token_id=VISION_END,
+    )
+    write_preprocessor(folder, "Qwen2VLImageProcessor")
+    return save(Qwen2_5_VLForConditionalGeneration(config), folder, seed)
+
+
+def write_preprocessor(folder: Path, processor: str, **settings: object) -> None:
+    """Writes `preprocessor_config.json` as the Qwen checkpoints have it, for small pictures."""
+    record = {
+        "image_processor_type": processor,
+        "patch_size": 14,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "min_pixels": 56 * 56,
+        "max_pixels": 28 * 28 * 60,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        **settings,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def save(model: PreTrainedModel, folder: Path, seed: int) -> PreTrainedModel:
@@ -55,11 +99,15 @@ def save(model: PreTrainedModel, folder: Path, seed: int) -> PreTrainedModel:
 
 @torch.no_grad()
 def scale_weights(model: PreTrainedModel, seed: int) -> None:
-    """Matrices N(0, 2.5^2 / inputs), biases N(0, 0.1^2), norms 1 + N(0, 0.2^2)."""
+    """Matrices N(0, 2.5^2 / inputs), biases N(0, 0.1^2), norms 1 + N(0, 0.2^2).
+
+    A vision tower has 1.5^2: its states have no norm at the end, and rounding grows with them.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, weight in sorted(model.named_parameters()):
         draws = torch.randn(weight.shape, generator=generator)
         if weight.dim() > 1:
-            weight.copy_(draws * 2.5 * weight[0].numel() ** -0.5)
+            gain = 1.5 if "visual." in name else 2.5
+            weight.copy_(draws * gain * weight[0].numel() ** -0.5)
         else:
             weight.copy_(draws * 0.1 if name.endswith("bias") else 1 + draws * 0.2)

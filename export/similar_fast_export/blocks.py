@@ -7,7 +7,7 @@ says which of the two its values have.
 import numpy as np
 
 from similar_fast_export.graph import FLOAT, Graph
-from similar_fast_export.quantize import quantized_product
+from similar_fast_export.quantize import BLOCK_SIZE, quantized_product
 from similar_fast_export.weight import Weight
 
 __all__ = ["attend", "bias_of_mask", "layer_norm", "linear", "rms_norm", "rotate", "rotation"]
@@ -24,10 +24,11 @@ def linear(
         graph: Where it grows.
         value: `[..., inputs]` of the real type.
         name: What the weights are called in the file.
-        matrix: `[outputs, inputs]`, as a checkpoint holds it; stored as the graph's dtype says.
+        matrix: `[outputs, inputs]`, as a checkpoint holds it; stored as the graph's dtype says,
+            but in float32 where its inputs are no whole blocks of int8 or int4.
         bias: `[outputs]`.
     """
-    if graph.dtype in {"int8", "int4"}:
+    if graph.dtype in {"int8", "int4"} and matrix.shape[1] % BLOCK_SIZE == 0:
         product = quantized_product(graph, value, f"{name}.weight", matrix)
     else:
         product = graph.node("MatMul", value, graph.weight(f"{name}.weight", matrix.transposed()))

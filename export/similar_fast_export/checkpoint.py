@@ -17,7 +17,7 @@ from similar_fast.errors import ModelError
 
 from similar_fast_export.weight import Weight
 
-__all__ = ["FAMILIES", "Checkpoint", "Part", "read_size"]
+__all__ = ["FAMILIES", "Checkpoint", "Part", "read_json", "read_size"]
 
 FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
 """The model types that can be exported."""
@@ -60,7 +60,7 @@ class Checkpoint:
                 model is of an unknown type.
         """
         self.folder = Path(folder)
-        self.config = _read_json(self.folder / "config.json")
+        self.config = read_json(self.folder / "config.json")
         self.family = str(self.config.get("model_type"))
         if self.family not in FAMILIES:
             raise ModelError(
@@ -226,7 +226,7 @@ def _find_tensors(folder: Path) -> dict[str, _Place]:
         if not (folder / _FILE).exists():
             raise ModelError(_missing(folder))
         return _read_header(folder / _FILE)
-    files = _read_json(index).get("weight_map")
+    files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
         raise ModelError(f"{index} has no weight_map of tensors to files")
     places: dict[str, _Place] = {}
@@ -292,7 +292,12 @@ def _size(place: _Place) -> int:
     return math.prod(place.shape) * _DTYPES[place.dtype].itemsize if place.dtype in _DTYPES else 0
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ModelError: The file is missing, cannot be read, or holds something else.
+    """
     try:
         record = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as err:

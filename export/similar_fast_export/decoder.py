@@ -58,13 +58,14 @@ class Rows:
     """What attention needs to know of the tokens whose states it updates.
 
     Attributes:
-        waves: Cosine and sine for the queries, scaled: `[B, 1, rows, head_dim / 2]`.
+        waves: Cosine and sine for the queries, scaled: `[B, 1, rows, head_dim / 2]`; None where
+            positions are no rotation.
         bias: Added to the scores: `[B, 1, 1, rows, columns]`.
         bias_shape: The shape `[B, kv, group, rows, columns]`, int64.
         shape: The shape `[B, rows, heads, head_dim]`, int64.
     """
 
-    waves: _Waves
+    waves: _Waves | None
     bias: str
     bias_shape: str
     shape: str
@@ -80,6 +81,8 @@ class Decoder:
         config: The sizes.
         part: The weights.
         present: The keys and values that became outputs so far, by the outputs' names.
+        key_waves: Cosine and sine for the keys, set by `grow`; None where positions are no
+            rotation.
     """
 
     def __init__(self, config: DecoderConfig, part: Part, *, dtype: Dtype) -> None:
@@ -87,6 +90,7 @@ class Decoder:
         self.config = config
         self.part = part
         self.present: dict[str, str] = {}
+        self.key_waves: _Waves | None = None
 
     @property
     def self_layers(self) -> tuple[int, ...]:
@@ -176,23 +180,18 @@ class Decoder:
         angles = graph.node("ReduceSum", angles, graph.ints(0), keepdims=0)
         return graph.node("Unsqueeze", angles, graph.ints(1))
 
-    def every_row(self, query_waves: _Waves) -> Rows:
+    def every_row(self, query_waves: _Waves | None) -> Rows:
         """All tokens, as they came."""
         graph = self.graph
         mask = graph.node("Unsqueeze", "mask", graph.ints(1))
         return self.rows(query_waves, mask, self.batch, self.tokens)
 
-    def scored_rows(self, query_waves: _Waves) -> Rows:
+    def scored_rows(self, query_waves: _Waves | None) -> Rows:
         """The tokens of `score_index` as one batch row, over the columns of all batch rows.
 
         A token sees what its mask allows in its own batch row and nothing of the others.
         """
-        graph, config = self.graph, self.config
-        flat = graph.ints(-1, config.head_dim // 2)
-        cosine, sine = (
-            graph.node("Gather", graph.node("Reshape", wave, flat), "score_index")
-            for wave in query_waves
-        )
+        graph = self.graph
         owner = graph.node("Div", "score_index", self.tokens)
         rows = graph.node(
             "Range", graph.index(0), graph.node("Squeeze", self.batch), graph.index(1)
@@ -208,9 +207,19 @@ class Decoder:
         count = graph.node("Shape", "score_index")
         one = graph.ints(1)
         shape = graph.node("Concat", one, one, one, count, graph.ints(-1), axis=0)
-        return self.rows((cosine, sine), graph.node("Reshape", mask, shape), one, count)
+        waves = None if query_waves is None else self.scored_waves(query_waves)
+        return self.rows(waves, graph.node("Reshape", mask, shape), one, count)
 
-    def rows(self, waves: _Waves, mask: str, batch: str, count: str) -> Rows:
+    def scored_waves(self, waves: _Waves) -> _Waves:
+        """The waves of the tokens of `score_index`."""
+        graph = self.graph
+        flat = graph.ints(-1, self.config.head_dim // 2)
+        cosine, sine = (
+            graph.node("Gather", graph.node("Reshape", wave, flat), "score_index") for wave in waves
+        )
+        return cosine, sine
+
+    def rows(self, waves: _Waves | None, mask: str, batch: str, count: str) -> Rows:
         """Rows under `mask`, `[batch, 1, 1, count, columns]` bool."""
         graph, config = self.graph, self.config
         group = config.num_heads // config.num_kv_heads
@@ -244,16 +253,22 @@ class Decoder:
 
     def project(self, normal: str, layer: int, kinds: Sequence[str]) -> list[str]:
         """Queries, keys or values of all heads, by one product: each `[tokens, heads * width]`."""
-        config, name = self.config, f"layers.{layer}.self_attn"
+        config = self.config
+        name, parts = self.projections(layer, kinds)
         heads = {"q": config.num_heads, "k": config.num_kv_heads, "v": config.num_kv_heads}
         sizes = [heads[kind] * config.head_dim for kind in kinds]
         return self.fused(
             normal,
-            f"{name}.{''.join(kinds)}_proj",
-            [f"{name}.{kind}_proj" for kind in kinds],
+            name,
+            parts,
             sizes=sizes,
             has_bias=config.has_bias,
         )
+
+    def projections(self, layer: int, kinds: Sequence[str]) -> tuple[str, list[str]]:
+        """What the product of `kinds` is called in the file, and its parts in the checkpoint."""
+        name = f"layers.{layer}.self_attn"
+        return f"{name}.{''.join(kinds)}_proj", [f"{name}.{kind}_proj" for kind in kinds]
 
     def fused(
         self, value: str, name: str, parts: Sequence[str], *, sizes: Sequence[int], has_bias: bool
@@ -278,13 +293,25 @@ class Decoder:
             graph.node("Transpose", graph.node("Reshape", part, shape), perm=[0, 2, 1, 3])
             for part in (key, value)
         )
-        rotated = rotate(graph, graph.wide(key), self.key_waves, width=config.head_dim)
         all_ = []
-        for kind, new in (("key", graph.narrow(rotated)), ("value", value)):
+        for kind, new in (("key", self.turned(key, self.key_waves)), ("value", value)):
             part = graph.node("Concat", f"past.{layer}.{kind}", new, axis=2)
             self.present[f"present.{layer}.{kind}"] = part
             all_.append(part)
         return all_
+
+    def turned(self, value: str, waves: _Waves | None) -> str:
+        """Queries or keys `[B, heads, rows, width]`, rotated by their positions."""
+        if waves is None:
+            return value
+        graph = self.graph
+        return graph.narrow(rotate(graph, graph.wide(value), waves, width=self.config.head_dim))
+
+    def scaled(self, query: str) -> str:
+        """Queries over the square root of their width, where no wave does it."""
+        graph = self.graph
+        factor = graph.number(self.config.head_dim**-0.5)
+        return graph.narrow(graph.node("Mul", graph.wide(query), factor))
 
     def in_one_row(self, part: str) -> str:
         """Keys or values of all batch rows behind one another: `[1, kv, B*T, width]`."""
@@ -298,8 +325,8 @@ class Decoder:
         """What the rows take from keys and values: `[rows, heads * width]` of the real type."""
         graph, config = self.graph, self.config
         query = graph.node("Reshape", query, rows.shape)
-        query = graph.wide(graph.node("Transpose", query, perm=[0, 2, 1, 3]))
-        query = graph.narrow(rotate(graph, query, rows.waves, width=config.head_dim))
+        query = graph.node("Transpose", query, perm=[0, 2, 1, 3])
+        query = self.scaled(query) if rows.waves is None else self.turned(query, rows.waves)
         grouped = graph.ints(0, config.num_kv_heads, -1, config.head_dim)
         query = graph.node("Reshape", query, grouped)
         mixed = attend(graph, query, *key_value, bias=rows.bias, bias_shape=rows.bias_shape)

@@ -33,6 +33,7 @@ class DecoderConfig:
             position is one number.
         has_bias: Whether the products that make queries, keys and values add a bias.
         image_token: The token whose state comes from the picture; None where there is none.
+        max_positions: Rows of the table of positions; 0 where positions are rotations.
     """
 
     hidden_size: int
@@ -47,6 +48,7 @@ class DecoderConfig:
     sections: tuple[int, ...] = ()
     has_bias: bool = True
     image_token: int | None = None
+    max_positions: int = 0
 
     @property
     def position_axes(self) -> int:

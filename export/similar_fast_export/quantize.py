@@ -6,7 +6,6 @@ zero point in the middle, and packed from the lowest bits up.
 
 import numpy as np
 from numpy.typing import NDArray
-from similar_fast.errors import ModelError
 
 from similar_fast_export.graph import FLOAT, UINT8, Graph, Stored
 from similar_fast_export.weight import Weight
@@ -33,12 +32,12 @@ def quantized_product(graph: Graph, value: str, name: str, matrix: Weight) -> st
         matrix: `[outputs, inputs]`.
 
     Raises:
-        ModelError: The inputs are no multiple of the block size.
+        ValueError: The inputs are no multiple of the block size.
     """
     bits = _BITS[graph.dtype]
     outputs, inputs = matrix.shape
     if inputs % BLOCK_SIZE:
-        raise ModelError(f"{name} has {inputs} inputs; {graph.dtype} needs a multiple of 32")
+        raise ValueError(f"{name} has {inputs} inputs; expected a multiple of {BLOCK_SIZE}")
     blocks = inputs // BLOCK_SIZE
     packed = Stored(name, UINT8, (outputs, blocks, BLOCK_SIZE * bits // 8))
     scales = Stored(f"{name}.scale", FLOAT, (outputs, blocks))

@@ -12,6 +12,7 @@ __all__ = [
     "AdaptiveSearch",
     "Batcher",
     "Call",
+    "PrefixIndex",
     "QueueClosedError",
     "QueueFullError",
     "SearchError",
@@ -23,9 +24,11 @@ __all__ = [
     "compare",
     "fit_temperature",
     "mcnemar",
+    "pack",
     "pair_calibration",
     "pairwise_accuracy",
     "rank_correlation",
+    "rope_positions",
     "wilson",
 ]
 
@@ -37,6 +40,9 @@ _Estimate: TypeAlias = tuple[float, tuple[float, float], float, int]
 _Difference: TypeAlias = tuple[_Estimate, float]
 _Comparison: TypeAlias = tuple[
     tuple[int, int, int, int, int], tuple[float, float], tuple[float, float], _Difference
+]
+_Row: TypeAlias = tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]
 ]
 _Correlation: TypeAlias = tuple[int, int, float, float]
 _Bin: TypeAlias = tuple[tuple[float, float], int, tuple[float, float]]
@@ -278,3 +284,31 @@ class TreeSearch:
     def nbytes(self) -> int: ...
     @property
     def root(self) -> int: ...
+
+def pack(
+    ids: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    lengths: Sequence[int],
+    *,
+    past: int,
+    max_tokens: int,
+    attention: str,
+) -> list[_Row]: ...
+def rope_positions(
+    ids: NDArray[np.int64],
+    *,
+    image_token: int,
+    grids: Sequence[tuple[int, int, int]],
+    merge_size: int,
+    start: int,
+) -> tuple[NDArray[np.int64], int]: ...
+
+@final
+class PrefixIndex:
+    def __new__(cls, capacity_bytes: int) -> Self: ...
+    def insert(
+        self, ids: NDArray[np.int64], keys: NDArray[np.uint64], nbytes: int
+    ) -> tuple[int | None, list[int]]: ...
+    def find(self, ids: NDArray[np.int64], keys: NDArray[np.uint64]) -> tuple[int, int] | None: ...
+    def clear(self) -> None: ...
+    def stats(self) -> tuple[int, int, int, int, int, int, int]: ...

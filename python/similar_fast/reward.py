@@ -20,10 +20,11 @@ from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, SimilarFastError
 from similar_fast.manifest import Manifest, read_manifest
 from similar_fast.pictures import PictureReader, Screenshot
+from similar_fast.prefix import CacheStats
 from similar_fast.prompts import Prompt, PromptWriter
 from similar_fast.runtime import Provider
 from similar_fast.scoring import ranked
-from similar_fast.state_cache import CacheStats, StateCache
+from similar_fast.state_cache import StateCache
 from similar_fast.states import StateRunner
 from similar_fast.types import Ranked, Scores, Step
 from similar_fast.vision import open_vision

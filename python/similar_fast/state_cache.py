@@ -11,10 +11,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.prefix import PrefixIndex
+from similar_fast.prefix import CacheStats, PrefixIndex
 from similar_fast.runtime import Tensor
 
-__all__ = ["CacheStats", "PromptTokens", "State", "StateCache"]
+__all__ = ["PromptTokens", "State", "StateCache"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,29 +52,6 @@ class State:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """What a cache holds and how often it helped.
-
-    Attributes:
-        entries: Things it holds.
-        nbytes: Bytes it holds.
-        capacity_bytes: Most bytes it may hold.
-        hits: Look-ups that found the whole.
-        partial_hits: Look-ups that found a beginning; states only.
-        misses: Look-ups that found nothing.
-        evictions: Things that gave way to others.
-    """
-
-    entries: int
-    nbytes: int
-    capacity_bytes: int
-    hits: int
-    partial_hits: int
-    misses: int
-    evictions: int
-
-
 class StateCache:
     """States by their tokens, the least recently used given up first; safe in threads."""
 
@@ -110,13 +87,4 @@ class StateCache:
     @property
     def stats(self) -> CacheStats:
         """What it holds now and how often it helped."""
-        with self._lock:
-            return CacheStats(
-                entries=len(self._states),
-                nbytes=self._index.nbytes,
-                capacity_bytes=self._index.capacity_bytes,
-                hits=self._index.hits,
-                partial_hits=self._index.partial_hits,
-                misses=self._index.misses,
-                evictions=self._index.evictions,
-            )
+        return self._index.stats

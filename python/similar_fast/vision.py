@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from similar_fast.backbone import Backbone
 from similar_fast.manifest import PatchSpec, TileSpec
 from similar_fast.prefix import rope_positions
-from similar_fast.processing.patches import cut_patches, join, resized_size
+from similar_fast.processing.patches import cut_patches, resized_size
 from similar_fast.processing.tiles import lay_tiles
 from similar_fast.runtime import Tensor, to_host
 from similar_fast.state_cache import PromptTokens
@@ -148,7 +148,7 @@ class TokenVision:
 
     def run(self, image: "Image") -> dict[str, Tensor]:
         """As `Vision.run`: `image_embeds` `[num_tokens, H]`."""
-        return self._backbone.see(join([cut_patches(image, self._spec)]))
+        return self._backbone.see(cut_patches(image, self._spec).feeds)
 
     def tokens(
         self, ids: NDArray[np.int64], *, image_start: int, grid: Grid | None, key: int | None

@@ -6,7 +6,6 @@ follow one another, and the tokens go row by row.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from similar_fast.processing.pixels import normalize
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Patches", "cut_patches", "join", "num_tokens", "resized_size"]
+__all__ = ["Patches", "cut_patches", "num_tokens", "resized_size"]
 
 _BICUBIC = 3  # PIL.Image.Resampling.BICUBIC, without importing Pillow
 _MAX_ASPECT_RATIO = 200
@@ -46,6 +45,14 @@ class Patches:
     hw: NDArray[np.int64]
     num_tokens: int
     window: NDArray[np.int64] | None = None
+
+    @property
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """What `vision.onnx` reads, by the names of its inputs."""
+        feeds: dict[str, NDArray[Any]] = {"pixel_values": self.pixel_values, "hw": self.hw}
+        if self.window is not None:
+            feeds["window"] = self.window
+        return feeds
 
 
 def resized_size(width: int, height: int, spec: PatchSpec) -> tuple[int, int]:
@@ -109,36 +116,6 @@ def cut_patches(image: "Image", spec: PatchSpec) -> Patches:
     )
 
 
-def join(parts: Sequence[Patches]) -> dict[str, NDArray[Any]]:
-    """What `vision.onnx` is fed to see several pictures in one run, by the names of its inputs.
-
-    `segment` tells the pictures apart, from 0 in order; windows are counted on from picture to
-    picture, so that none is shared. The arrays of a single picture are not copied.
-
-    Args:
-        parts: At least one picture; all of one model.
-
-    Raises:
-        ValueError: There is no picture, or only some have windows.
-    """
-    if not parts:
-        raise ValueError("there are no pictures to join; expected at least one")
-    feeds: dict[str, NDArray[Any]] = {
-        "pixel_values": _stack([part.pixel_values for part in parts]),
-        "hw": _stack([part.hw for part in parts]),
-        "segment": np.repeat(np.arange(len(parts)), [len(part.hw) for part in parts]),
-    }
-    windows = [part.window for part in parts if part.window is not None]
-    if len(windows) not in {0, len(parts)}:
-        raise ValueError(f"{len(windows)} of {len(parts)} pictures have windows; expected all")
-    if windows:
-        counts = [int(window.max()) + 1 for window in windows]
-        starts = np.cumsum([0, *counts[:-1]])
-        moved = zip(windows, starts, strict=True)
-        feeds["window"] = _stack([window + start if start else window for window, start in moved])
-    return feeds
-
-
 def _cut(levels: NDArray[np.uint8], spec: PatchSpec) -> NDArray[np.float32]:
     """`[height, width, 3]` levels as normalised patches; one row of tokens at a time in between."""
     side, merge, frames = spec.patch_size, spec.merge_size, spec.temporal_patch_size
@@ -176,7 +153,3 @@ def _windows(hw: NDArray[np.int64], columns: int, spec: PatchSpec) -> NDArray[np
     windows_across = -(-columns // patches_a_side)
     window: NDArray[np.int64] = hw // patches_a_side @ np.array([windows_across, 1])
     return window
-
-
-def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

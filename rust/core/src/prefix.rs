@@ -6,7 +6,6 @@
 //! out; embeddings, keys and values of the attention stay with whoever runs the model.
 
 mod index;
-mod links;
 mod pack;
 mod plan;
 mod rope;
