@@ -1,10 +1,14 @@
 """Tiny checkpoints with weights so great that the models are far from linear."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from prompt_checkpoints import QWEN_CONTROLS, save_checkpoint
 from transformers import (
+    BertConfig,
+    BertModel,
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -14,7 +18,11 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-IMAGE_TOKEN, VISION_START, VISION_END, VOCABULARY = 250, 248, 249, 256
+IMAGE_TOKEN, VISION_START, VISION_END = (
+    QWEN_CONTROLS.index(f"<|{name}|>") for name in ("image_pad", "vision_start", "vision_end")
+)
+VOCABULARY = 704
+"""Rows of the word tables; the tokenizers have at most 700 tokens."""
 
 TEXT = {
     "vocab_size": VOCABULARY,
@@ -23,7 +31,7 @@ TEXT = {
     "num_hidden_layers": 3,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 1024,
     "rms_norm_eps": 1e-6,
 }
 
@@ -42,7 +50,7 @@ def qwen2_vl(folder: Path, seed: int = 0) -> PreTrainedModel:
         text_config={**TEXT, "rope_parameters": rope},
         vision_config=vision,
         image_token_id=IMAGE_TOKEN,
-        video_token_id=251,
+        video_token_id=QWEN_CONTROLS.index("<|video_pad|>"),
         vision_start_token_id=VISION_START,
         vision_end_token_id=VISION_END,
     )
@@ -66,7 +74,7 @@ def qwen2_5_vl(folder: Path, seed: int = 0) -> PreTrainedModel:
         text_config={**TEXT, "rope_parameters": rope},
         vision_config=vision,
         image_token_id=IMAGE_TOKEN,
-        video_token_id=251,
+        video_token_id=QWEN_CONTROLS.index("<|video_pad|>"),
         vision_start_token_id=VISION_START,
         vision_end_token_id=VISION_END,
     )
@@ -88,6 +96,33 @@ def write_preprocessor(folder: Path, processor: str, **settings: object) -> None
         **settings,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def bert(folder: Path, seed: int = 0) -> PreTrainedModel:
+    """Writes an encoder; its states are 64 wide, its heads 16."""
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+    )
+    return save(BertModel(config, add_pooling_layer=False), folder, seed)
+
+
+FAMILIES: dict[str, Callable[[Path, int], PreTrainedModel]] = {
+    "bert": bert,
+    "qwen2": qwen2,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+}
+
+
+def write_checkpoint(folder: Path, family: str, seed: int = 0) -> PreTrainedModel:
+    """A whole checkpoint: configuration, weights, tokenizer, chat template, preprocessor."""
+    save_checkpoint(folder, "qwen2_vl" if family == "qwen2_5_vl" else family)
+    return FAMILIES[family](folder, seed)
 
 
 def save(model: PreTrainedModel, folder: Path, seed: int) -> PreTrainedModel:

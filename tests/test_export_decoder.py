@@ -122,7 +122,7 @@ def causal(length: int) -> np.ndarray:
 
 def draw(seed: int, *lengths: int) -> list[list[int]]:
     rng = np.random.default_rng(seed)
-    return [rng.integers(3, 200, length).tolist() for length in lengths]
+    return [rng.integers(10, 200, length).tolist() for length in lengths]
 
 
 @pytest.fixture(scope="module")

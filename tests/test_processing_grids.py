@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from similar_fast.manifest import PatchSpec, TileSpec
-from similar_fast.processing.patches import cut_patches, join, num_tokens
+from similar_fast.processing.patches import cut_patches, num_tokens
 from similar_fast.processing.tiles import lay_tiles
 from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -46,22 +46,6 @@ def test_patches_equal_those_of_transformers(block: int) -> None:
         assert np.array_equal(found.pixel_values, expected["pixel_values"])
         assert found.num_tokens == num_tokens(*image.size, spec)
         assert found.num_tokens * 4 == len(found.pixel_values)
-
-
-def test_join_keeps_pictures_apart() -> None:
-    rng = np.random.default_rng(0)
-    spec = patch_spec(window_size=112)
-    parts = [cut_patches(picture(rng, *size), spec) for size in ((200, 120), (90, 300))]
-
-    feeds = join(parts)
-
-    lengths = [len(part.pixel_values) for part in parts]
-    segments = [feeds["segment"][: lengths[0]], feeds["segment"][lengths[0] :]]
-    windows = [feeds["window"][: lengths[0]], feeds["window"][lengths[0] :]]
-    assert [len(set(segment.tolist())) for segment in segments] == [1, 1]
-    assert segments[0][0] != segments[1][0]
-    assert not set(windows[0].tolist()) & set(windows[1].tolist())
-    assert np.array_equal(feeds["pixel_values"], np.concatenate([p.pixel_values for p in parts]))
 
 
 def test_tiles_equal_those_of_transformers() -> None:

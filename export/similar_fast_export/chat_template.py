@@ -25,7 +25,7 @@ from similar_fast.tokens import open_tokenizer
 from similar_fast.types import Step
 from tokenizers import AddedToken, Tokenizer
 
-__all__ = ["TEMPLATE_DATE", "bert_prompt_spec", "prompt_spec"]
+__all__ = ["TEMPLATE_DATE", "bert_prompt_spec", "prompt_spec", "read_template"]
 
 _Field = Literal["instruction", "observation", "history", "action"]
 
@@ -125,7 +125,7 @@ class _TemplateReader:
         config = _read_json(checkpoint / "tokenizer_config.json")
         self.names = _special_names(config)
         self.image_text = self.name_of_image()
-        self.path, source = _read_template(checkpoint, config)
+        self.path, source = read_template(checkpoint)
         try:
             self.template = _environment(day).from_string(source)
         except jinja2.TemplateError as err:
@@ -307,18 +307,20 @@ def _environment(day: date) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _read_template(checkpoint: Path, config: Mapping[str, Any]) -> tuple[Path, str]:
-    """Where the template stands, and its text; transformers looks in the same order."""
+def read_template(checkpoint: Path) -> tuple[Path, str]:
+    """Where the chat template stands, and its text; transformers looks in the same order.
+
+    Raises:
+        ModelError: There is none, or a file cannot be read.
+    """
     path = checkpoint / "chat_template.jinja"
     if path.is_file():
         try:
             return path, path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as err:
             raise ModelError(f"{path} cannot be read: {err}") from err
-    for path, data in (
-        (checkpoint / "chat_template.json", _read_json(checkpoint / "chat_template.json")),
-        (checkpoint / "tokenizer_config.json", config),
-    ):
+    for path in (checkpoint / "chat_template.json", checkpoint / "tokenizer_config.json"):
+        data = _read_json(path)
         template = data.get("chat_template")
         if isinstance(template, list):
             template = {x.get("name"): x.get("template") for x in template}.get("default")

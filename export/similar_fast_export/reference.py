@@ -15,6 +15,8 @@ from similar_fast.manifest import Manifest
 from similar_fast.prompts import chat_messages
 from similar_fast.types import Step
 
+from similar_fast_export.chat_template import TEMPLATE_DATE, read_template
+
 if TYPE_CHECKING:
     import torch
 
@@ -60,7 +62,11 @@ class Reference:
             ModuleNotFoundError: torch or transformers is not installed.
         """
         import torch  # noqa: PLC0415  # an extra
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer  # noqa: PLC0415
+        from transformers import (  # noqa: PLC0415  # as above
+            AutoImageProcessor,
+            AutoModel,
+            PreTrainedTokenizerFast,
+        )
 
         if manifest.reward is None:
             raise ValueError(f"the manifest is of the family {manifest.family!r}, no reward model")
@@ -69,7 +75,8 @@ class Reference:
         self.model = AutoModel.from_pretrained(
             checkpoint, dtype=getattr(torch, dtype), local_files_only=True
         ).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint, local_files_only=True)
+        self._template = None if self._family == "bert" else read_template(checkpoint)[1]
         self._processor = None
         if self._spec.patches or self._spec.tiles:
             self._processor = AutoImageProcessor.from_pretrained(
@@ -115,7 +122,12 @@ class Reference:
         return states
 
     def _render(self, messages: list[dict[str, Any]], copies: int) -> str:
-        text: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        text: str = self.tokenizer.apply_chat_template(
+            messages,
+            chat_template=self._template,
+            tokenize=False,
+            date_string=TEMPLATE_DATE.strftime("%d %b %Y"),
+        )
         spec = self._spec.patches
         if spec is None:
             return text

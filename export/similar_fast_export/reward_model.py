@@ -30,7 +30,6 @@ from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
 from similar_fast_export.graph import Dtype
 from similar_fast_export.heads import build_heads, random_heads
-from similar_fast_export.mllama import build_mllama
 from similar_fast_export.verify import check_ranks, check_scores
 from similar_fast_export.vision_qwen import build_vision
 
@@ -54,7 +53,7 @@ _PROVENANCE = (
 )
 """Files of the checkpoint that are kept beside the graphs to say where they came from."""
 
-_TOOLS = ("numpy", "onnx", "safetensors", "similar-fast", "similar-fast-export", "tokenizers")
+_TOOLS = ("numpy", "onnx", "safetensors", "similar-fast", "tokenizers")
 
 Report = Callable[[str], None]
 """Told in words what comes next."""
@@ -103,11 +102,6 @@ def _qwen_vision(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbon
     return _Backbone(build_decoder(checkpoint, folder, dtype), patches=patches)
 
 
-def _mllama(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
-    decoder, tiles = build_mllama(checkpoint, folder, dtype)
-    return _Backbone(decoder, tiles=tiles)
-
-
 def _bert(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
     return _Backbone(build_bert(checkpoint, folder, dtype))
 
@@ -116,7 +110,6 @@ _BACKBONES: dict[str, Callable[[Checkpoint, Path, Dtype], _Backbone]] = {
     "qwen2": _text,
     "qwen2_vl": _qwen_vision,
     "qwen2_5_vl": _qwen_vision,
-    "mllama": _mllama,
     "bert": _bert,
 }
 
