@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from prompt_checkpoints import QWEN_CONTROLS, save_checkpoint
+from prompt_checkpoints import LLAMA_CONTROLS, QWEN_CONTROLS, save_checkpoint
+from similar_fast.processing.tiles import arrangements
 from transformers import (
     BertConfig,
     BertModel,
+    MllamaConfig,
+    MllamaForConditionalGeneration,
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -111,11 +114,46 @@ def bert(folder: Path, seed: int = 0) -> PreTrainedModel:
     return save(BertModel(config, add_pooling_layer=False), folder, seed)
 
 
+def mllama(folder: Path, seed: int = 0) -> PreTrainedModel:
+    """Writes a model of four tiles at most, 17 states each; layers 1 and 3 of 5 read them."""
+    rope = {
+        "rope_type": "llama3",
+        "rope_theta": 1e4,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
+    text = {**TEXT, "vocab_size": VOCABULARY - 8, "num_hidden_layers": 5, "rope_parameters": rope}
+    vision = {
+        "hidden_size": 32,
+        "attention_heads": 2,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_global_layers": 2,
+        "intermediate_layers_indices": [0, 2],
+        "vision_output_dim": 96,
+        "image_size": 56,
+        "patch_size": 14,
+        "max_num_tiles": 4,
+        "supported_aspect_ratios": [list(pair) for pair in arrangements(4)],
+    }
+    config = MllamaConfig(
+        text_config={**text, "cross_attention_layers": [1, 3], "pad_token_id": 0},
+        vision_config=vision,
+        image_token_index=LLAMA_CONTROLS.index("<|image|>"),
+    )
+    settings = {"size": {"height": 56, "width": 56}, "max_image_tiles": 4}
+    write_preprocessor(folder, "MllamaImageProcessor", **settings)
+    return save(MllamaForConditionalGeneration(config), folder, seed)
+
+
 FAMILIES: dict[str, Callable[[Path, int], PreTrainedModel]] = {
     "bert": bert,
     "qwen2": qwen2,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
+    "mllama": mllama,
 }
 
 
@@ -134,15 +172,18 @@ def save(model: PreTrainedModel, folder: Path, seed: int) -> PreTrainedModel:
 
 @torch.no_grad()
 def scale_weights(model: PreTrainedModel, seed: int) -> None:
-    """Matrices N(0, 2.5^2 / inputs), biases N(0, 0.1^2), norms 1 + N(0, 0.2^2).
+    """Draws every weight.
 
+    Matrices N(0, 2.5^2 / inputs), biases N(0, 0.1^2), norms 1 + N(0, 0.2^2), gates N(0.7, 0.5^2).
     A vision tower has 1.5^2: its states have no norm at the end, and rounding grows with them.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, weight in sorted(model.named_parameters()):
         draws = torch.randn(weight.shape, generator=generator)
-        if weight.dim() > 1:
-            gain = 1.5 if "visual." in name else 2.5
+        if "gate" in name.rpartition(".")[2]:
+            weight.copy_(draws * 0.5 + 0.7)
+        elif weight.dim() > 1:
+            gain = 1.5 if "visual." in name or "vision_model." in name else 2.5
             weight.copy_(draws * gain * weight[0].numel() ** -0.5)
         else:
             weight.copy_(draws * 0.1 if name.endswith("bias") else 1 + draws * 0.2)

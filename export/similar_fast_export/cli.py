@@ -82,7 +82,15 @@ def _run_verify(options: argparse.Namespace) -> None:
 def _run_convert(options: argparse.Namespace) -> None:
     from similar_fast_export.convert import convert_heads  # noqa: PLC0415  # as above
 
-    convert_heads(options.heads, options.out)
+    heads = convert_heads(
+        options.regression,
+        options.out,
+        gating=options.gating,
+        temperature=options.temperature,
+        label_scales=options.label_scales,
+    )
+    kind = f"gated by {len(heads.layers)} layers" if heads.layers else "ungated, a plain sum"
+    print(f"wrote {options.out}: heads for states of {heads.regression.shape[1]}, {kind}")  # noqa: T201  # a command's output
 
 
 def _run_embedding(options: argparse.Namespace) -> None:
@@ -208,8 +216,19 @@ def _convert_parser() -> argparse.ArgumentParser:
         description="Upstream's heads (.pt, ArmoRM-style) to safetensors. It reads a pickle, with "
         "torch's loader of plain tensors, in a process of its own.",
     )
-    parser.add_argument("heads", type=Path, help="the .pt file")
-    parser.add_argument("out", type=Path, help="safetensors to write; must not exist")
+    add = parser.add_argument
+    add("regression", type=Path, help="the .pt file with `weight`, [5, H]")
+    add("out", type=Path, help="safetensors to write; must not exist")
+    add("--gating", type=Path, help="the gate's .pt file, where it is another")
+    add("--temperature", type=float, default=10.0, help="of the gate (default: 10, upstream's)")
+    add(
+        "--label-scales",
+        type=float,
+        nargs=5,
+        default=(3.0, 5.0, 5.0, 1.0, 1.0),
+        metavar=("H", "OS", "E", "TR", "C"),
+        help="what labels were multiplied by for training (default: 3 5 5 1 1, upstream's)",
+    )
     parser.set_defaults(run=_run_convert)
     return parser
 

@@ -1,7 +1,7 @@
 """The sizes of a decoder, read from a checkpoint; what our graphs cannot express is refused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from similar_fast.errors import ModelError
 
 from similar_fast_export.checkpoint import Checkpoint, read_size
 
-__all__ = ["DecoderConfig", "inverse_frequencies", "read_decoder_config"]
+__all__ = ["DecoderConfig", "inverse_frequencies", "read_decoder_config", "read_layer_sizes"]
 
 _ROPE_TYPES = {"default", "mrope"}
 
@@ -83,33 +83,47 @@ def read_decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     """
     record, text = checkpoint.config, checkpoint.text_config
     place = f"{checkpoint.folder}/config.json"
+    config = read_layer_sizes(text, place)
+    is_visual = checkpoint.family != "qwen2"
+    theta, sections = _read_rope(text, place, has_sections=is_visual)
+    if sections and sum(sections) != config.head_dim // 2:
+        raise ModelError(
+            f"{place} has mrope_section {sections}; expected a sum of {config.head_dim // 2}"
+        )
+    return replace(
+        config,
+        frequencies=tuple(inverse_frequencies(theta, config.head_dim).tolist()),
+        sections=sections,
+        image_token=read_size(record, "image_token_id", place) if is_visual else None,
+    )
+
+
+def read_layer_sizes(text: Mapping[str, Any], place: str) -> DecoderConfig:
+    """The sizes that all decoders name alike; frequencies and what else differs are left out.
+
+    Raises:
+        ModelError: As `read_decoder_config`; the message begins with `place`.
+    """
     _refuse_unknown(text, place)
     hidden, heads = (
         read_size(text, name, place) for name in ("hidden_size", "num_attention_heads")
     )
-    head_dim = text.get("head_dim") or hidden // heads
-    is_visual = checkpoint.family != "qwen2"
-    theta, sections = _read_rope(text, place, has_sections=is_visual)
     config = DecoderConfig(
         hidden_size=hidden,
         intermediate_size=read_size(text, "intermediate_size", place),
         num_layers=read_size(text, "num_hidden_layers", place),
         num_heads=heads,
         num_kv_heads=read_size(text, "num_key_value_heads", place),
-        head_dim=head_dim,
+        head_dim=text.get("head_dim") or hidden // heads,
         vocab_size=read_size(text, "vocab_size", place),
         epsilon=float(text.get("rms_norm_eps", 1e-6)),
-        frequencies=tuple(inverse_frequencies(theta, head_dim).tolist()),
-        sections=sections,
-        image_token=read_size(record, "image_token_id", place) if is_visual else None,
+        frequencies=(),
     )
-    if config.num_heads % config.num_kv_heads or head_dim % 2:
+    if config.num_heads % config.num_kv_heads or config.head_dim % 2:
         raise ModelError(
-            f"{place} has {heads} heads over {config.num_kv_heads} of width {head_dim}; expected "
-            "a multiple and an even width"
+            f"{place} has {heads} heads over {config.num_kv_heads} of width {config.head_dim}; "
+            "expected a multiple and an even width"
         )
-    if sections and sum(sections) != head_dim // 2:
-        raise ModelError(f"{place} has mrope_section {sections}; expected a sum of {head_dim // 2}")
     return config
 
 

@@ -9,7 +9,7 @@ from similar_fast.manifest import PatchSpec
 
 from similar_fast_export.checkpoint import Checkpoint, read_json, read_size
 
-__all__ = ["VisionConfig", "read_patch_spec", "read_vision_config"]
+__all__ = ["VisionConfig", "read_channels", "read_patch_spec", "read_vision_config"]
 
 _PREPROCESSOR = "preprocessor_config.json"
 _EPSILON = 1e-6  # of every norm in both towers
@@ -111,8 +111,8 @@ def read_patch_spec(checkpoint: Checkpoint, config: VisionConfig) -> PatchSpec:
         token=read_size(checkpoint.config, "image_token_id", f"{checkpoint.folder}/config.json"),
         min_pixels=least,
         max_pixels=most,
-        mean=_channels(record, "image_mean", str(path)),
-        std=_channels(record, "image_std", str(path)),
+        mean=read_channels(record, "image_mean", str(path)),
+        std=read_channels(record, "image_std", str(path)),
         window_size=window,
         **sizes,
     )
@@ -137,7 +137,12 @@ def _pixels(record: Mapping[str, Any], place: str) -> tuple[int, int]:
     return least, most
 
 
-def _channels(record: Mapping[str, Any], name: str, place: str) -> tuple[float, float, float]:
+def read_channels(record: Mapping[str, Any], name: str, place: str) -> tuple[float, float, float]:
+    """The three numbers `name` of a preprocessor's settings.
+
+    Raises:
+        ModelError: They are something else; the message begins with `place`.
+    """
     values = record.get(name)
     if not isinstance(values, list) or len(values) != 3:
         raise ModelError(f"{place} has {name} {values!r}; expected three numbers")

@@ -30,6 +30,7 @@ from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
 from similar_fast_export.graph import Dtype
 from similar_fast_export.heads import build_heads, random_heads
+from similar_fast_export.mllama import build_mllama
 from similar_fast_export.verify import check_ranks, check_scores
 from similar_fast_export.vision_qwen import build_vision
 
@@ -102,6 +103,11 @@ def _qwen_vision(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbon
     return _Backbone(build_decoder(checkpoint, folder, dtype), patches=patches)
 
 
+def _mllama(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
+    decoder, tiles = build_mllama(checkpoint, folder, dtype)
+    return _Backbone(decoder, tiles=tiles)
+
+
 def _bert(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> _Backbone:
     return _Backbone(build_bert(checkpoint, folder, dtype))
 
@@ -110,6 +116,7 @@ _BACKBONES: dict[str, Callable[[Checkpoint, Path, Dtype], _Backbone]] = {
     "qwen2": _text,
     "qwen2_vl": _qwen_vision,
     "qwen2_5_vl": _qwen_vision,
+    "mllama": _mllama,
     "bert": _bert,
 }
 

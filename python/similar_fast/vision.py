@@ -14,7 +14,7 @@ from similar_fast.backbone import Backbone
 from similar_fast.manifest import PatchSpec, TileSpec
 from similar_fast.prefix import rope_positions
 from similar_fast.processing.patches import cut_patches, resized_size
-from similar_fast.processing.tiles import lay_tiles
+from similar_fast.processing.tiles import lay_tiles, tile_canvas
 from similar_fast.runtime import Tensor, to_host
 from similar_fast.state_cache import PromptTokens
 
@@ -25,6 +25,8 @@ __all__ = ["CrossVision", "NoVision", "TokenVision", "Vision", "open_vision"]
 
 Grid = tuple[int, int, int]
 """(time, rows, columns) of a picture in patches."""
+
+_NUM_TILES = "num_tiles"
 
 See = Callable[[], Mapping[str, Tensor]]
 """The vision graph's outputs for the picture at hand, run when they are needed and not kept."""
@@ -185,7 +187,11 @@ class TokenVision:
 
 
 class CrossVision:
-    """Pictures on tiles, whose keys and values some layers attend to: mllama."""
+    """Pictures on tiles, whose keys and values some layers attend to: mllama.
+
+    As published, a token before the picture sees all tiles, the empty ones too, and a token from
+    the picture on the tiles in use. So every token of a prompt depends on the picture.
+    """
 
     def __init__(self, backbone: Backbone, spec: TileSpec) -> None:
         self._backbone = backbone
@@ -195,23 +201,28 @@ class CrossVision:
         shape = (1, decoder.num_kv_heads, 1, decoder.head_dim)
         self._nothing = dict.fromkeys(backbone.cross_names, np.zeros(shape, decoder.kv_dtype))
 
-    def grid(self, width: int, height: int) -> Grid | None:  # noqa: ARG002  # the protocol's
-        """As `Vision.grid`."""
-        return None
+    def grid(self, width: int, height: int) -> Grid | None:
+        """As `Vision.grid`: (1, tiles down, tiles across)."""
+        return 1, *tile_canvas(width, height, self._spec)
 
-    def num_tokens(self, grid: Grid | None) -> int:  # noqa: ARG002  # as above
+    def num_tokens(self, grid: Grid | None) -> int:  # noqa: ARG002  # the protocol's
         """As `Vision.num_tokens`: one stands for all."""
         return 1
 
     def run(self, image: "Image") -> dict[str, Tensor]:
-        """As `Vision.run`: `cross.j.key` and `cross.j.value`, `[1, KV, M, D]` each."""
+        """As `Vision.run`: `cross.j.key` and `cross.j.value`, `[1, KV, M, D]` each.
+
+        Beside them `num_tiles`, those in use.
+        """
         tiles = lay_tiles(image, self._spec)
-        return self._backbone.see(
+        cross = self._backbone.see(
             {
-                "pixel_values": tiles.pixel_values[: tiles.num_tiles],
+                "pixel_values": tiles.pixel_values,
                 "aspect_ratio_id": np.array([tiles.aspect_ratio_id], np.int64),
+                "tile_mask": tiles.aspect_ratio_mask,
             }
         )
+        return {**cross, _NUM_TILES: np.array(tiles.num_tiles)}
 
     def tokens(
         self,
@@ -221,25 +232,37 @@ class CrossVision:
         grid: Grid | None,  # noqa: ARG002  # as above
         key: int | None,
     ) -> PromptTokens:
-        """As `Vision.tokens`; every token that sees the picture has its key."""
+        """As `Vision.tokens`; a token before the picture has another key than one behind it."""
         tokens = _text_tokens(ids, 1)
         if key is not None:
-            tokens.keys[image_start:] = np.uint64(key)
+            tokens.keys[:image_start] = np.uint64(key)
+            tokens.keys[image_start:] = np.uint64(key + 1)
         return tokens
 
     def prefix_feeds(
         self, tokens: PromptTokens, start: int, stop: int, *, see: See | None
     ) -> dict[str, Tensor]:
-        """As `Vision.prefix_feeds`; a token sees the picture from the image token on."""
-        return self._feeds(tokens.keys[start:stop] != 0, see)
+        """As `Vision.prefix_feeds`."""
+        return self._feeds(tokens.keys[start:stop] == tokens.keys[-1], see)
 
     def suffix_feeds(self, count: int, see: See | None) -> dict[str, Tensor]:
         """As `Vision.suffix_feeds`."""
-        return self._feeds(np.full(count, see is not None), see)
+        return self._feeds(np.ones(count, np.bool_), see)
 
-    def _feeds(self, is_seeing: NDArray[np.bool_], see: See | None) -> dict[str, Tensor]:
-        cross = self._nothing if see is None else see()
-        return {**cross, "cross_mask": is_seeing[None, None, :, None]}
+    def _feeds(self, is_behind: NDArray[np.bool_], see: See | None) -> dict[str, Tensor]:
+        """Feeds for tokens of which `is_behind` tells whether the picture stands before them."""
+        count = len(is_behind)
+        weight = np.zeros((1, count, 2), np.float32)
+        if see is None:
+            mask = np.ones((1, 1, count, 1), np.bool_)
+            return {**self._nothing, "cross_mask": mask, "cross_weight": weight}
+        cross = dict(see())
+        used = int(cross.pop(_NUM_TILES)) * self._spec.tokens_per_tile
+        mask = np.ones((1, 1, count, self._spec.max_tiles * self._spec.tokens_per_tile), np.bool_)
+        mask[:, :, is_behind, used:] = False
+        weight[:, :, 0] = 1
+        weight[:, :, 1] = is_behind
+        return {**cross, "cross_mask": mask, "cross_weight": weight}
 
 
 def _text_tokens(ids: NDArray[np.int64], axes: int) -> PromptTokens:
