@@ -98,8 +98,15 @@ def read_decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     )
 
 
-def read_layer_sizes(text: Mapping[str, Any], place: str) -> DecoderConfig:
+def read_layer_sizes(
+    text: Mapping[str, Any], place: str, *, epsilon: float = 1e-6
+) -> DecoderConfig:
     """The sizes that all decoders name alike; frequencies and what else differs are left out.
+
+    Args:
+        text: The configuration's part on text.
+        place: What messages begin with.
+        epsilon: Of the norms, where the configuration does not say it.
 
     Raises:
         ModelError: As `read_decoder_config`; the message begins with `place`.
@@ -116,7 +123,7 @@ def read_layer_sizes(text: Mapping[str, Any], place: str) -> DecoderConfig:
         num_kv_heads=read_size(text, "num_key_value_heads", place),
         head_dim=text.get("head_dim") or hidden // heads,
         vocab_size=read_size(text, "vocab_size", place),
-        epsilon=float(text.get("rms_norm_eps", 1e-6)),
+        epsilon=float(text.get("rms_norm_eps", epsilon)),
         frequencies=(),
     )
     if config.num_heads % config.num_kv_heads or config.head_dim % 2:

@@ -124,7 +124,7 @@ class MllamaDecoder(Decoder):
 
 def _read_config(checkpoint: Checkpoint, part: Part) -> DecoderConfig:
     text, place = checkpoint.text_config, f"{checkpoint.folder}/config.json"
-    sizes = read_layer_sizes(text, place)
+    sizes = read_layer_sizes(text, place, epsilon=1e-5)
     rope = {**(text.get("rope_scaling") or {}), **(text.get("rope_parameters") or {})}
     theta = rope.get("rope_theta", text.get("rope_theta"))
     if not isinstance(theta, int | float) or theta <= 0:

@@ -1,8 +1,10 @@
 """The vision tower of mllama as a graph, up to the keys and values that the decoder reads.
 
-Two things of the published model are easily missed. A token of the picture attends to every token,
-padding too; only padding does not see padding. And text before the picture sees all tiles, the
-empty ones too. So nothing is left out here: all tiles are run, in two streams, and all are kept.
+Three things of the published model are easily missed. A token of the picture attends to every
+token, padding too; only padding does not see padding. Text before the picture sees all tiles, the
+empty ones too; so nothing is left out here: all tiles are run, in two streams, and all are kept.
+And `intermediate_layers_indices` are of layers whose inputs the decoder reads, see
+`docs/decisions/mllama-layers.md`.
 
 Source: transformers, `modeling_mllama.py`; Grattafiori et al. 2024, "The Llama 3 Herd of Models",
 section 7.1. Names of the weights are those of transformers.
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from similar_fast.errors import ModelError
 from similar_fast.manifest import TileSpec
+from similar_fast.processing.tiles import arrangements
 
 from similar_fast_export.blocks import layer_norm, linear, rms_norm
 from similar_fast_export.checkpoint import Checkpoint, read_json, read_size
@@ -25,6 +28,7 @@ from similar_fast_export.weight import Weight
 
 __all__ = ["build_mllama_vision"]
 
+_EPSILON = 1e-5  # of the norms around the layers, whatever the configuration has for those within
 _PAD_TO = 8  # tokens of a tile are filled up to a multiple of it
 
 
@@ -63,7 +67,7 @@ class _Config:
         num_heads: Attention heads.
         num_layers: Layers that see one tile after the other's embedding.
         num_global_layers: Gated layers behind them.
-        kept_layers: Of the first ones, those whose states go to the decoder too.
+        kept_layers: Of the first ones, those whose inputs go to the decoder too.
         tile_size: Side of a tile in pixels.
         patch_size: Side of a patch in pixels.
         max_tiles: Tiles of a picture.
@@ -125,10 +129,10 @@ class _Tower:
         state = graph.node("Gather", self.embed(pixels), self.order)
         kept = []
         for layer in range(config.num_layers):
-            state = self.layer(state, f"transformer.layers.{layer}", is_gated=False)
             if layer in config.kept_layers:
                 kept.append(state)
-        state = self.norm(state, "layernorm_post")
+            state = self.layer(state, f"transformer.layers.{layer}", is_gated=False)
+        state = self.norm(state, "layernorm_post", epsilon=_EPSILON)
         tiles = self.tile_embedding("post_tile_positional_embedding")
         state = graph.node("Add", state, graph.node("Gather", tiles, self.tile_of))
         for layer in range(config.num_global_layers):
@@ -168,7 +172,7 @@ class _Tower:
         first = graph.node("Expand", first, graph.ints(config.max_tiles, 1, width))
         state = graph.node("Concat", first, state, axis=1)
         state = graph.node("Add", state, self.positions())
-        state = self.norm(state, "layernorm_pre")
+        state = self.norm(state, "layernorm_pre", epsilon=_EPSILON)
         rest = config.num_padded - config.num_tokens
         state = graph.node("Pad", state, graph.ints(0, 0, 0, 0, rest, 0))
         return graph.node("Reshape", state, graph.ints(-1, width))
@@ -316,8 +320,8 @@ class _Tower:
         matrix, bias = weight(f"{name}.weight", outputs, inputs), weight(f"{name}.bias", outputs)
         return linear(self.graph, value, name, matrix=matrix, bias=bias)
 
-    def norm(self, state: str, name: str) -> str:
-        """The layer norm `name` of a float32 state."""
+    def norm(self, state: str, name: str, *, epsilon: float | None = None) -> str:
+        """The layer norm `name` of a float32 state; `epsilon` is the layers' unless given."""
         width = self.config.width
         return layer_norm(
             self.graph,
@@ -325,7 +329,7 @@ class _Tower:
             name,
             scale=self.part.weight(f"{name}.weight", width),
             bias=self.part.weight(f"{name}.bias", width),
-            epsilon=self.config.epsilon,
+            epsilon=self.config.epsilon if epsilon is None else epsilon,
         )
 
 
@@ -352,12 +356,20 @@ def _read_config(checkpoint: Checkpoint) -> _Config:
         max_tiles=size("max_num_tiles", 4),
         epsilon=float(record.get("norm_eps", 1e-5)),
     )
+    ratios = record.get("supported_aspect_ratios", expected := _arrangements(config.max_tiles))
+    if ratios != expected:
+        raise ModelError(f"{place} has supported_aspect_ratios {ratios}; expected {expected}")
     if config.width % config.num_heads or config.tile_size % config.patch_size:
         raise ModelError(
             f"{place} has {config.width} in {config.num_heads} heads, tiles of {config.tile_size} "
             f"and patches of {config.patch_size}; expected multiples"
         )
     return config
+
+
+def _arrangements(max_tiles: int) -> list[list[int]]:
+    """The arrangements of tiles in the order that the runtime numbers them in."""
+    return [list(pair) for pair in arrangements(max_tiles)]
 
 
 def _read_tile_spec(checkpoint: Checkpoint, config: _Config) -> TileSpec:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from similar_fast.errors import ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import chat_messages
 from similar_fast.types import Step
@@ -75,6 +76,8 @@ class Reference:
         self.model = AutoModel.from_pretrained(
             checkpoint, dtype=getattr(torch, dtype), local_files_only=True
         ).eval()
+        if self._family == "mllama":
+            _keep_inputs(self.model.vision_model)
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint, local_files_only=True)
         self._template = None if self._family == "bert" else read_template(checkpoint)[1]
         self._processor = None
@@ -182,3 +185,17 @@ class Reference:
         mask = torch.zeros(1, 1, n, n)
         mask[:, :, : prompt.num_prefix, prompt.num_prefix :] = torch.finfo(torch.float32).min
         return {"attention_mask": mask}
+
+
+def _keep_inputs(vision: "torch.nn.Module") -> None:
+    """Makes the tower hand over the inputs of its intermediate layers, not their outputs.
+
+    Later releases of transformers take the outputs; see `docs/decisions/mllama-layers.md`.
+
+    Raises:
+        ModelError: The first layer is among them, which has no layer before it to take.
+    """
+    layers = list(vision.intermediate_layers_indices)  # type: ignore[arg-type]  # a list of numbers
+    if 0 in layers:
+        raise ModelError(f"intermediate_layers_indices are {layers}; expected none to be 0")
+    vision.intermediate_layers_indices = [layer - 1 for layer in layers]  # type: ignore[assignment]

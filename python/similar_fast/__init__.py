@@ -13,6 +13,7 @@ from similar_fast.endings import rerank
 from similar_fast.explain import explain
 from similar_fast.explanation import Explanation
 from similar_fast.metrics import accuracy
+from similar_fast.reward import RewardModel
 from similar_fast.search import Search
 from similar_fast.search_pool import SearchPool
 from similar_fast.tree_search import TreeSearch
@@ -25,6 +26,7 @@ __all__ = [
     "Dimension",
     "EmbeddingScorer",
     "Explanation",
+    "RewardModel",
     "Score",
     "Scores",
     "Search",
