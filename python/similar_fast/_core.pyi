@@ -23,9 +23,11 @@ __all__ = [
     "compare",
     "fit_temperature",
     "mcnemar",
+    "pack",
     "pair_calibration",
     "pairwise_accuracy",
     "rank_correlation",
+    "rope_positions",
     "wilson",
 ]
 
@@ -203,6 +205,24 @@ def rank_correlation(
     x: NDArray[np.float64], y: NDArray[np.float64], groups: _Ids
 ) -> tuple[list[_Correlation], _Correlation, tuple[float, float]]: ...
 def wilson(successes: float, n: int, level: float) -> tuple[float, float]: ...
+
+_Tokens: TypeAlias = tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]
+_Row: TypeAlias = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.bool_],
+    NDArray[np.int64],
+    NDArray[np.int64],
+]
+
+def pack(tokens: _Tokens, lengths: list[int], options: tuple[int, int, str]) -> list[_Row]: ...
+def rope_positions(
+    ids: NDArray[np.int64],
+    image_token: int,
+    grids: list[tuple[int, int, int]],
+    merge_size: int,
+    start: int,
+) -> tuple[NDArray[np.int64], int]: ...
 
 _Floats: TypeAlias = NDArray[np.float32] | None
 _Root: TypeAlias = tuple[int, _Floats, _Floats, _Floats, int]

@@ -46,7 +46,9 @@ impl From<CoreError> for PyErr {
             Error::InvalidArgument { .. }
             | Error::InvalidRow { .. }
             | Error::EntryTooLarge { .. }
-            | Error::DuplicateEntry { .. } => PyValueError::new_err(text),
+            | Error::DuplicateEntry { .. }
+            | Error::MasksTooLarge { .. }
+            | Error::ImageMismatch { .. } => PyValueError::new_err(text),
             Error::UnknownLeaf { .. }
             | Error::FinishedLeaf { .. }
             | Error::UnknownNode { .. }

@@ -4,6 +4,7 @@ mod adaptive;
 mod columns;
 mod error;
 mod metrics;
+mod prefix;
 mod queue;
 mod search;
 mod settings;
@@ -15,6 +16,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", similar_fast_core::VERSION)?;
     error::register(module)?;
     metrics::register(module)?;
+    prefix::register(module)?;
     queue::register(module)?;
     module.add_class::<adaptive::PyAdaptiveSearch>()?;
     module.add_class::<search::PyTreeSearch>()

@@ -123,6 +123,24 @@ pub enum Error {
         /// The id.
         id: u64,
     },
+    /// Rows whose masks would take more memory than is sane.
+    #[error("the masks take {nbytes} bytes, more than {limit}: give fewer or shorter sequences")]
+    MasksTooLarge {
+        /// Bytes of all masks.
+        nbytes: u128,
+        /// The most they may be.
+        limit: u64,
+    },
+    /// A run of image tokens that is not as long as its picture's grid says.
+    #[error("picture {image} has {found} image tokens, expected {expected} by its grid")]
+    ImageMismatch {
+        /// The picture, from 0.
+        image: usize,
+        /// Tokens by the grid.
+        expected: i128,
+        /// Tokens of the run.
+        found: usize,
+    },
 }
 
 impl Error {

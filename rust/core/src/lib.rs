@@ -11,6 +11,7 @@ pub mod adaptive;
 pub mod batcher;
 pub mod error;
 pub mod metrics;
+pub mod prefix;
 pub mod queue;
 pub mod search;
 mod select;
