@@ -12,6 +12,7 @@ __all__ = [
     "AdaptiveSearch",
     "Batcher",
     "Call",
+    "PrefixIndex",
     "QueueClosedError",
     "QueueFullError",
     "SearchError",
@@ -214,6 +215,16 @@ _Row: TypeAlias = tuple[
     NDArray[np.int64],
     NDArray[np.int64],
 ]
+
+@final
+class PrefixIndex:
+    def __new__(cls, capacity_bytes: int) -> Self: ...
+    def insert(
+        self, ids: NDArray[np.int64], keys: NDArray[np.uint64], nbytes: int
+    ) -> tuple[int | None, list[int]]: ...
+    def find(self, ids: NDArray[np.int64], keys: NDArray[np.uint64]) -> tuple[int, int] | None: ...
+    def clear(self) -> None: ...
+    def stats(self) -> tuple[tuple[int, int, int], tuple[int, int, int, int]]: ...
 
 def pack(tokens: _Tokens, lengths: list[int], options: tuple[int, int, str]) -> list[_Row]: ...
 def rope_positions(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from similar_fast import _core
 from similar_fast.ragged import column
 
-__all__ = ["Attention", "Pack", "pack", "rope_positions"]
+__all__ = ["Attention", "Pack", "PrefixIndex", "pack", "rope_positions"]
 
 Attention = Literal["causal", "block"]
 """What a token sees beside the past: what stands before it, or the whole of its own sequence."""
@@ -130,6 +130,127 @@ def rope_positions(
     """
     tokens = np.ascontiguousarray(column("ids", ids, np.int64))
     return _core.rope_positions(tokens, image_token, list(grids), merge_size, start)
+
+
+class PrefixIndex:
+    """Sequences of tokens by their beginnings, the least recently used given up first.
+
+    An entry stands for what the caller keeps for a sequence, such as keys and values, and takes the
+    bytes that the caller says. A token is an id and a key. Entry ids are never given twice. The
+    index itself takes 16 bytes a token of what it holds. Safe in threads.
+
+    Example:
+        >>> index, keys = PrefixIndex(100), np.zeros(3, np.uint64)
+        >>> index.insert(np.array([5, 6, 7]), keys, 60)
+        (0, [])
+        >>> index.find(np.array([5, 6, 9]), keys)
+        (0, 2)
+        >>> index.insert(np.array([8, 6, 7]), keys, 60)
+        (1, [0])
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        """An empty index.
+
+        Args:
+            capacity_bytes: Most bytes that its entries may take together, at least 0.
+
+        Raises:
+            ValueError: It is negative.
+        """
+        _check_at_least("capacity_bytes", capacity_bytes, 0)
+        self._index = _core.PrefixIndex(capacity_bytes)
+
+    def insert(
+        self, ids: NDArray[np.int64], keys: NDArray[np.uint64], nbytes: int
+    ) -> tuple[int | None, list[int]]:
+        """The entry of a sequence, put in as the most recently used, and those that gave way to it.
+
+        If the same sequence is in already, it keeps its entry, which takes `nbytes` from now on.
+        The entry is None, and nothing changes, where `nbytes` alone exceeds the capacity. O(n),
+        amortised.
+
+        Args:
+            ids: `[n]` int64, at least one token.
+            keys: `[n]` uint64, what else must agree for two equal ids to be the same token.
+            nbytes: Bytes that its entry takes, at least 0.
+
+        Returns:
+            The entry, and the entries that were evicted, least recently used first.
+
+        Raises:
+            ValueError: There is no token, not one key for each, or `nbytes` is negative.
+        """
+        _check_at_least("nbytes", nbytes, 0)
+        return self._index.insert(*_tokens(ids, keys), nbytes)
+
+    def find(self, ids: NDArray[np.int64], keys: NDArray[np.uint64]) -> tuple[int, int] | None:
+        """The entry that shares the longest beginning with a sequence, and how many tokens that is.
+
+        Of several, the entry whose own sequence ends there if there is one, else any. It becomes
+        the most recently used. Counted as a hit where the sequences are equal, as a partial hit
+        where they are not, and as a miss where no first token is the same. O(n), amortised.
+
+        Args:
+            ids: `[n]` int64.
+            keys: `[n]` uint64.
+
+        Returns:
+            The entry and the number of tokens, at least 1; None for a miss.
+
+        Raises:
+            ValueError: There is not one key for each token.
+        """
+        return self._index.find(*_tokens(ids, keys))
+
+    def clear(self) -> None:
+        """Forgets every entry; what was counted stays, and these are no evictions."""
+        self._index.clear()
+
+    @property
+    def entries(self) -> int:
+        """Entries it holds."""
+        return self._index.stats()[0][0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its entries take."""
+        return self._index.stats()[0][1]
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Most bytes that its entries may take."""
+        return self._index.stats()[0][2]
+
+    @property
+    def hits(self) -> int:
+        """Finds of an equal sequence."""
+        return self._index.stats()[1][0]
+
+    @property
+    def partial_hits(self) -> int:
+        """Finds of a sequence that begins alike."""
+        return self._index.stats()[1][1]
+
+    @property
+    def misses(self) -> int:
+        """Finds of nothing."""
+        return self._index.stats()[1][2]
+
+    @property
+    def evictions(self) -> int:
+        """Entries that gave way to others."""
+        return self._index.stats()[1][3]
+
+
+def _tokens(
+    ids: NDArray[np.int64], keys: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    tokens = np.ascontiguousarray(column("ids", ids, np.int64))
+    also = np.ascontiguousarray(column("keys", keys, np.uint64))
+    if len(also) != len(tokens):
+        raise ValueError(f"keys must be one for each of {len(tokens)} ids, got {len(also)}")
+    return tokens, also
 
 
 def _columns(

@@ -1,8 +1,12 @@
-//! Rows of sequences that begin alike, and positions of prompts with pictures.
+//! Rows of sequences that begin alike, positions of prompts with pictures, and known beginnings.
+
+use std::sync::{Mutex, MutexGuard};
 
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
-use similar_fast_core::prefix::{self, Attention, Images, Pack, PackOptions, Tokens};
+use similar_fast_core::prefix::{
+    self, Attention, Images, IndexStats, Pack, PackOptions, PrefixIndex, Tokens,
+};
 
 use crate::columns::{Column, unknown_name};
 use crate::error::CoreError;
@@ -84,6 +88,80 @@ fn rope_positions<'py>(
     Ok((positions, next))
 }
 
+/// Which cached entries begin alike. Bytes and tokens in, entry ids out.
+#[pyclass(frozen, module = "similar_fast._core", name = "PrefixIndex")]
+struct PyPrefixIndex(Mutex<PrefixIndex>);
+
+#[pymethods]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments over by value"
+)]
+impl PyPrefixIndex {
+    #[new]
+    fn new(capacity_bytes: u64) -> Self {
+        Self(Mutex::new(PrefixIndex::new(capacity_bytes)))
+    }
+
+    /// (entry or None, evicted entries).
+    fn insert(
+        &self,
+        py: Python<'_>,
+        ids: PyReadonlyArray1<'_, i64>,
+        keys: PyReadonlyArray1<'_, u64>,
+        nbytes: u64,
+    ) -> PyResult<(Option<u64>, Vec<u64>)> {
+        let (ids, keys) = (ids.as_slice()?, keys.as_slice()?);
+        let inserted = py
+            .detach(|| self.lock().insert(ids, keys, nbytes))
+            .map_err(CoreError::from)?;
+        Ok((inserted.entry, inserted.evicted))
+    }
+
+    /// (entry, tokens shared), or None.
+    fn find(
+        &self,
+        py: Python<'_>,
+        ids: PyReadonlyArray1<'_, i64>,
+        keys: PyReadonlyArray1<'_, u64>,
+    ) -> PyResult<Option<(u64, usize)>> {
+        let (ids, keys) = (ids.as_slice()?, keys.as_slice()?);
+        let found = py
+            .detach(|| self.lock().find(ids, keys))
+            .map_err(CoreError::from)?;
+        Ok(found.map(|found| (found.entry, found.shared)))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        py.detach(|| self.lock().clear());
+    }
+
+    /// (entries, bytes, capacity), (hits, partial hits, misses, evictions).
+    fn stats(&self, py: Python<'_>) -> ((usize, u64, u64), (u64, u64, u64, u64)) {
+        let IndexStats {
+            entries,
+            nbytes,
+            capacity_bytes,
+            hits,
+            partial_hits,
+            misses,
+            evictions,
+        } = py.detach(|| self.lock().stats());
+        (
+            (entries, nbytes, capacity_bytes),
+            (hits, partial_hits, misses, evictions),
+        )
+    }
+}
+
+impl PyPrefixIndex {
+    fn lock(&self) -> MutexGuard<'_, PrefixIndex> {
+        self.0
+            .lock()
+            .expect("a panic left the index half changed. This is a bug.")
+    }
+}
+
 fn attention_of(name: &str) -> Result<Attention, CoreError> {
     match name {
         "causal" => Ok(Attention::Causal),
@@ -106,5 +184,6 @@ fn row(py: Python<'_>, pack: Pack, past: usize) -> PyResult<Row<'_>> {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pack, module)?)?;
-    module.add_function(wrap_pyfunction!(rope_positions, module)?)
+    module.add_function(wrap_pyfunction!(rope_positions, module)?)?;
+    module.add_class::<PyPrefixIndex>()
 }

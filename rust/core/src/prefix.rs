@@ -5,10 +5,13 @@
 //! knows which beginnings are cached. Ids, keys and positions come in, arrays and entry ids go
 //! out; embeddings, keys and values of the attention stay with whoever runs the model.
 
+mod index;
 mod pack;
 mod plan;
+mod radix;
 mod rope;
 mod trie;
 
+pub use index::{Found, IndexStats, Inserted, PrefixIndex};
 pub use pack::{Attention, MAX_MASK_BYTES, Pack, PackOptions, Tokens, pack};
 pub use rope::{Images, rope_positions};
