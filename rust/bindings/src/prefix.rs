@@ -32,6 +32,9 @@ type Row<'py> = (
     Column<'py, i64>,
 );
 
+/// (Entries, bytes, capacity), (hits, partial hits, misses, evictions).
+type Stats = ((usize, u64, u64), (u64, u64, u64, u64));
+
 /// Sequences of these lengths as rows.
 #[pyfunction]
 #[expect(
@@ -136,8 +139,8 @@ impl PyPrefixIndex {
         py.detach(|| self.lock().clear());
     }
 
-    /// (entries, bytes, capacity), (hits, partial hits, misses, evictions).
-    fn stats(&self, py: Python<'_>) -> ((usize, u64, u64), (u64, u64, u64, u64)) {
+    /// What it holds and how often it helped.
+    fn stats(&self, py: Python<'_>) -> Stats {
         let IndexStats {
             entries,
             nbytes,

@@ -284,3 +284,6 @@ impl Radix {
         self.free.push(node);
     }
 }
+
+#[cfg(test)]
+mod tests;

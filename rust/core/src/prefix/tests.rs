@@ -1,0 +1,6 @@
+//! Each part against a plain reference, and what it refuses.
+
+mod index;
+mod pack;
+mod refused;
+mod rope;
