@@ -10,8 +10,6 @@ mod pack;
 mod plan;
 mod radix;
 mod rope;
-#[cfg(test)]
-mod tests;
 mod trie;
 
 pub use index::{Found, IndexStats, Inserted, PrefixIndex};

@@ -112,8 +112,8 @@ impl PrefixIndex {
             });
         }
         let entry = self.radix.insert(ids.len(), |at| token(ids, keys, at));
-        if let Some(old) = self.usages.get_mut(&entry) {
-            self.stats.nbytes -= std::mem::take(&mut old.nbytes);
+        if let Some(old) = self.usages.get(&entry) {
+            self.stats.nbytes -= old.nbytes;
         }
         self.mark(entry);
         let evicted = self.evict_to(self.stats.capacity_bytes - nbytes);
@@ -224,3 +224,6 @@ fn check(ids: &[i64], keys: &[u64]) -> Result<(), Error> {
     let found = format!("{} for {}", keys.len(), ids.len());
     Err(Error::invalid("keys", "one for each token", found))
 }
+
+#[cfg(test)]
+mod tests;

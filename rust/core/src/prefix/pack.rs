@@ -315,3 +315,6 @@ impl<'a> Row<'a> {
         self.pack
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,3 +123,6 @@ fn unequal_counts(images: &Images<'_>, at_least: usize) -> Error {
     };
     Error::invalid("grids", "one for each run of image tokens", found)
 }
+
+#[cfg(test)]
+mod tests;

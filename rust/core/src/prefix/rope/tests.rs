@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::prefix::{Images, rope_positions};
+use super::{Images, rope_positions};
+use crate::Error;
 
 const IMAGE: i64 = -7;
 
@@ -81,5 +82,75 @@ proptest! {
         let expected: Vec<i64> = (0..3).flat_map(on_axis).collect();
         prop_assert_eq!(positions, expected);
         prop_assert_eq!(next, after);
+    }
+}
+
+fn rope_error(ids: &[i64], grids: &[[i64; 3]], merge_size: i64, start: i64) -> String {
+    let images = Images {
+        token: 0,
+        grids,
+        merge_size,
+    };
+    rope_positions(ids, &images, start).unwrap_err().to_string()
+}
+
+#[test]
+fn rope_positions_refuse_a_start_or_merge_size_out_of_range() {
+    for (merge_size, start, word) in [
+        (0, 0, "merge_size must be at least 1"),
+        (1, -1, "start must be"),
+        (1, i64::MAX, "start must be"),
+    ] {
+        let text = rope_error(&[1], &[], merge_size, start);
+
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[test]
+fn rope_positions_refuse_grids_that_are_no_grids() {
+    for grid in [[0, 2, 2], [1, -2, 2], [1, 3, 2], [1, 2, 3]] {
+        let text = rope_error(&[0], &[grid], 2, 0);
+
+        assert!(
+            text.starts_with("row 0: grids must be at least 1"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn rope_positions_refuse_grids_and_runs_that_disagree_in_number() {
+    for (ids, grids, word) in [
+        (&[0, 1, 0][..], &[[1, 1, 1]][..], "1 for 2 runs or more"),
+        (&[0, 1], &[[1, 1, 1], [1, 1, 1]], "2 for 1 runs"),
+        (&[], &[[1, 1, 1]], "1 for 0 runs"),
+    ] {
+        let text = rope_error(ids, grids, 1, 0);
+
+        assert!(text.ends_with(word), "{text}");
+    }
+}
+
+#[test]
+fn rope_positions_refuse_a_run_of_another_length_than_its_grid() {
+    for (grid, expected) in [([1, 2, 2], 4), ([i64::MAX; 3], i128::MAX)] {
+        let images = Images {
+            token: 0,
+            grids: &[[1, 1, 1], grid],
+            merge_size: 1,
+        };
+
+        let error = rope_positions(&[0, 5, 0, 0], &images, 0).unwrap_err();
+
+        let (image, found) = (1, 2);
+        assert_eq!(
+            error,
+            Error::ImageMismatch {
+                image,
+                expected,
+                found
+            }
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::prefix::{Found, IndexStats, PrefixIndex};
+use super::{Found, IndexStats, PrefixIndex};
+use crate::Error;
 
 type Token = (i64, u64);
 
@@ -190,7 +191,7 @@ fn a_million_tokens_overflow_no_stack() {
 }
 
 #[test]
-fn many_finds_of_one_entry_keep_its_place_among_others() {
+fn many_finds_of_one_entry_take_no_memory_and_keep_its_place() {
     let mut index = PrefixIndex::new(2);
     index.insert(&[1], &[], 1).unwrap();
     index.insert(&[2], &[], 1).unwrap();
@@ -199,5 +200,20 @@ fn many_finds_of_one_entry_keep_its_place_among_others() {
         index.find(&[1], &[]).unwrap();
     }
 
+    assert!(index.uses.len() <= 2 * 2 + 16);
     assert_eq!(index.insert(&[3], &[], 1).unwrap().evicted, [1]);
+}
+
+#[test]
+fn index_refuses_no_tokens_and_keys_that_disagree() {
+    let mut index = PrefixIndex::new(9);
+
+    for error in [
+        index.insert(&[], &[], 1).unwrap_err(),
+        index.insert(&[1], &[1, 2], 1).unwrap_err(),
+        index.find(&[1], &[1, 2]).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+    }
+    assert_eq!(index.stats(), PrefixIndex::new(9).stats());
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 
+use super::{Attention, MAX_MASK_BYTES, Pack, PackOptions, Tokens, pack};
 use crate::Error;
-use crate::prefix::{Attention, MAX_MASK_BYTES, Pack, PackOptions, Tokens, pack};
 
 /// Id, key, position on each of two axes.
 type Token = (i64, u64, [i64; 2]);
@@ -253,4 +253,64 @@ fn no_sequences_are_no_rows() {
     };
 
     assert_eq!(pack(&tokens, &[], options), Ok(Vec::new()));
+}
+
+const OPTIONS: PackOptions = PackOptions {
+    past: 0,
+    max_tokens: 4,
+    attention: Attention::Causal,
+};
+
+fn pack_error(tokens: &Tokens<'_>, lengths: &[usize], options: PackOptions) -> String {
+    pack(tokens, lengths, options).unwrap_err().to_string()
+}
+
+fn tokens<'a>(ids: &'a [i64], keys: &'a [u64], positions: &'a [i64]) -> Tokens<'a> {
+    Tokens {
+        ids,
+        keys,
+        positions,
+    }
+}
+
+#[test]
+fn pack_refuses_columns_that_disagree() {
+    let good = tokens(&[1, 2], &[], &[0, 1]);
+    for (tokens, lengths, word) in [
+        (good, &[2, 0][..], "none in sequence 1"),
+        (good, &[1], "1 for 2 tokens"),
+        (tokens(&[1, 2], &[3], &[0, 1]), &[2], "keys must be one"),
+        (tokens(&[1, 2], &[], &[0]), &[2], "got 1 for 2 tokens"),
+        (tokens(&[1, 2], &[], &[0; 8]), &[2], "got 8 for 2 tokens"),
+    ] {
+        let text = pack_error(&tokens, lengths, OPTIONS);
+
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[test]
+fn pack_refuses_rows_of_no_tokens() {
+    let options = PackOptions {
+        max_tokens: 0,
+        ..OPTIONS
+    };
+
+    let text = pack_error(&tokens(&[1], &[], &[0]), &[1], options);
+
+    assert_eq!(text, "max_tokens must be at least 1, got 0");
+}
+
+#[test]
+fn pack_refuses_masks_that_are_too_large() {
+    let options = PackOptions {
+        past: usize::MAX,
+        ..OPTIONS
+    };
+
+    let error = pack(&tokens(&[1], &[], &[0]), &[1], options).unwrap_err();
+
+    let nbytes = usize::MAX as u128 + 1;
+    let limit = 1 << 30;
+    assert_eq!(error, Error::MasksTooLarge { nbytes, limit });
 }
