@@ -219,6 +219,22 @@ fn a_sequence_that_begins_another_ends_within_its_path() {
 }
 
 #[test]
+fn a_row_takes_sequences_that_share_its_beginning_while_there_is_room() {
+    let ids: Vec<i64> = (0..5).flat_map(|own| [1, 2, 3, 4, 10 + own, 20]).collect();
+    let positions: Vec<i64> = (0..5).flat_map(|_| 0..6).collect();
+    let options = PackOptions {
+        past: 0,
+        max_tokens: 8,
+        attention: Attention::Causal,
+    };
+
+    let rows = pack(&tokens(&ids, &[], &positions), &[6; 5], options).unwrap();
+
+    let sequences: Vec<_> = rows.iter().map(|row| row.sequences.clone()).collect();
+    assert_eq!(sequences, [vec![0, 1], vec![2, 3], vec![4]]);
+}
+
+#[test]
 fn a_million_tokens_overflow_no_stack() {
     let ids = vec![3; 1_000_000];
     let tokens = Tokens {
