@@ -20,12 +20,22 @@ FLOORS = {
     "tree": 1,
     "queue": 1,
     "metrics": 1,
+    "prefix": 1,
     "select": 2,
     "batcher": 2,
     "search": 3,
     "adaptive": 3,
 }
-MAY_TOUCH_RUST = {"__init__", "errors", "tree_search", "adaptive", "batching", "metrics", "cli"}
+MAY_TOUCH_RUST = {
+    "__init__",
+    "errors",
+    "tree_search",
+    "adaptive",
+    "batching",
+    "metrics",
+    "prefix",
+    "cli",
+}
 HEAVY = {"onnxruntime", "tokenizers", "torch", "PIL", "rich", "playwright", "miniwob", "psutil"}
 
 

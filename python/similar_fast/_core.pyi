@@ -41,9 +41,6 @@ _Difference: TypeAlias = tuple[_Estimate, float]
 _Comparison: TypeAlias = tuple[
     tuple[int, int, int, int, int], tuple[float, float], tuple[float, float], _Difference
 ]
-_Row: TypeAlias = tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]
-]
 _Correlation: TypeAlias = tuple[int, int, float, float]
 _Bin: TypeAlias = tuple[tuple[float, float], int, tuple[float, float]]
 _Table: TypeAlias = tuple[list[_Bin], tuple[int, int], tuple[float, float, float]]
@@ -210,6 +207,34 @@ def rank_correlation(
 ) -> tuple[list[_Correlation], _Correlation, tuple[float, float]]: ...
 def wilson(successes: float, n: int, level: float) -> tuple[float, float]: ...
 
+_Tokens: TypeAlias = tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]
+_Row: TypeAlias = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.bool_],
+    NDArray[np.int64],
+    NDArray[np.int64],
+]
+
+@final
+class PrefixIndex:
+    def __new__(cls, capacity_bytes: int) -> Self: ...
+    def insert(
+        self, ids: NDArray[np.int64], keys: NDArray[np.uint64], nbytes: int
+    ) -> tuple[int | None, list[int]]: ...
+    def find(self, ids: NDArray[np.int64], keys: NDArray[np.uint64]) -> tuple[int, int] | None: ...
+    def clear(self) -> None: ...
+    def stats(self) -> tuple[tuple[int, int, int], tuple[int, int, int, int]]: ...
+
+def pack(tokens: _Tokens, lengths: list[int], options: tuple[int, int, str]) -> list[_Row]: ...
+def rope_positions(
+    ids: NDArray[np.int64],
+    image_token: int,
+    grids: list[tuple[int, int, int]],
+    merge_size: int,
+    start: int,
+) -> tuple[NDArray[np.int64], int]: ...
+
 _Floats: TypeAlias = NDArray[np.float32] | None
 _Root: TypeAlias = tuple[int, _Floats, _Floats, _Floats, int]
 _Leaves: TypeAlias = tuple[
@@ -284,31 +309,3 @@ class TreeSearch:
     def nbytes(self) -> int: ...
     @property
     def root(self) -> int: ...
-
-def pack(
-    ids: NDArray[np.int64],
-    positions: NDArray[np.int64],
-    lengths: Sequence[int],
-    *,
-    past: int,
-    max_tokens: int,
-    attention: str,
-) -> list[_Row]: ...
-def rope_positions(
-    ids: NDArray[np.int64],
-    *,
-    image_token: int,
-    grids: Sequence[tuple[int, int, int]],
-    merge_size: int,
-    start: int,
-) -> tuple[NDArray[np.int64], int]: ...
-
-@final
-class PrefixIndex:
-    def __new__(cls, capacity_bytes: int) -> Self: ...
-    def insert(
-        self, ids: NDArray[np.int64], keys: NDArray[np.uint64], nbytes: int
-    ) -> tuple[int | None, list[int]]: ...
-    def find(self, ids: NDArray[np.int64], keys: NDArray[np.uint64]) -> tuple[int, int] | None: ...
-    def clear(self) -> None: ...
-    def stats(self) -> tuple[int, int, int, int, int, int, int]: ...

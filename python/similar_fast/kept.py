@@ -2,13 +2,37 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from threading import Lock
 from typing import Generic, TypeVar
 
-__all__ = ["Kept"]
+__all__ = ["CacheStats", "Kept"]
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a cache holds and how often it helped.
+
+    Attributes:
+        entries: Things it holds.
+        nbytes: Bytes it holds.
+        capacity_bytes: Most bytes it may hold.
+        hits: Look-ups that found the whole.
+        partial_hits: Look-ups that found a beginning; only where beginnings can be shared.
+        misses: Look-ups that found nothing.
+        evictions: Things that gave way to others.
+    """
+
+    entries: int
+    nbytes: int
+    capacity_bytes: int
+    hits: int
+    partial_hits: int
+    misses: int
+    evictions: int
 
 
 class Kept(Generic[_Key, _Value]):
@@ -70,3 +94,17 @@ class Kept(Generic[_Key, _Value]):
         with self._lock:
             self._entries.clear()
             self._num_bytes = 0
+
+    @property
+    def stats(self) -> CacheStats:
+        """What it holds now and how often it helped."""
+        with self._lock:
+            return CacheStats(
+                entries=len(self._entries),
+                nbytes=self._num_bytes,
+                capacity_bytes=self.max_bytes,
+                hits=self.hits,
+                partial_hits=0,
+                misses=self.misses,
+                evictions=self.evictions,
+            )

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from similar_fast.backbone import Backbone
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, SimilarFastError
+from similar_fast.kept import CacheStats
 from similar_fast.manifest import Manifest, read_manifest
 from similar_fast.pictures import PictureReader, Screenshot
-from similar_fast.prefix import CacheStats
 from similar_fast.prompts import Prompt, PromptWriter
 from similar_fast.runtime import Provider
 from similar_fast.scoring import ranked
@@ -214,18 +214,9 @@ class RewardModel:
     def stats(self) -> RewardStats:
         """What the model did so far and what it keeps."""
         steps, asked, cut = (int(count) for count in self._counts)
-        kept = self._pictures.kept
         return RewardStats(
             states=self._cache.stats,
-            pictures=CacheStats(
-                entries=len(kept),
-                nbytes=kept.num_bytes,
-                capacity_bytes=kept.max_bytes,
-                hits=kept.hits,
-                partial_hits=0,
-                misses=kept.misses,
-                evictions=kept.evictions,
-            ),
+            pictures=self._pictures.kept.stats,
             scored_steps=steps,
             tokens_run=self._runner.tokens_run,
             tokens_asked=asked,

@@ -11,7 +11,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.prefix import CacheStats, PrefixIndex
+from similar_fast.kept import CacheStats
+from similar_fast.prefix import PrefixIndex
 from similar_fast.runtime import Tensor
 
 __all__ = ["PromptTokens", "State", "StateCache"]
@@ -87,4 +88,14 @@ class StateCache:
     @property
     def stats(self) -> CacheStats:
         """What it holds now and how often it helped."""
-        return self._index.stats
+        index = self._index
+        with self._lock:
+            return CacheStats(
+                entries=index.entries,
+                nbytes=index.nbytes,
+                capacity_bytes=index.capacity_bytes,
+                hits=index.hits,
+                partial_hits=index.partial_hits,
+                misses=index.misses,
+                evictions=index.evictions,
+            )

@@ -1,133 +1,117 @@
-//! Packing, positions and the index of prefixes: arrays in, arrays out.
+//! Rows of sequences that begin alike, positions of prompts with pictures, and known beginnings.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-use numpy::ndarray::Array2;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use similar_fast_core::prefix::{
-    Attention, Images, Pack, PackOptions, PrefixIndex, Tokens, pack, rope_positions,
+    self, Attention, Images, IndexStats, Pack, PackOptions, PrefixIndex, Tokens,
 };
 
-use crate::columns::unknown_name;
+use crate::columns::{Column, unknown_name};
 use crate::error::CoreError;
 
-type Column<'py> = PyReadonlyArray1<'py, i64>;
-type Keys<'py> = PyReadonlyArray1<'py, u64>;
-
-/// input_ids, positions, mask, score_index, sequences.
-type Row<'py> = (
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray2<i64>>,
-    Bound<'py, PyArray2<bool>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i64>>,
+/// `[T]` ids, `[T]` keys or none, `[A * T]` positions.
+type TokenColumns<'py> = (
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, u64>,
+    PyReadonlyArray1<'py, i64>,
 );
 
+/// Past, most tokens of a row, "causal" or "block".
+type Options<'a> = (usize, usize, &'a str);
+
+type Table<'py, T> = Bound<'py, PyArray2<T>>;
+
+/// Ids, positions, mask, where the scores stand, whose they are.
+type Row<'py> = (
+    Column<'py, i64>,
+    Table<'py, i64>,
+    Table<'py, bool>,
+    Column<'py, i64>,
+    Column<'py, i64>,
+);
+
+/// (Entries, bytes, capacity), (hits, partial hits, misses, evictions).
+type Stats = ((usize, u64, u64), (u64, u64, u64, u64));
+
+/// Sequences of these lengths as rows.
 #[pyfunction]
-#[pyo3(name = "pack", signature = (ids, positions, lengths, *, past, max_tokens, attention))]
-fn py_pack<'py>(
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments over by value"
+)]
+fn pack<'py>(
     py: Python<'py>,
-    ids: Column<'py>,
-    positions: Column<'py>,
+    tokens: TokenColumns<'py>,
     lengths: Vec<usize>,
-    past: usize,
-    max_tokens: usize,
-    attention: &str,
+    options: Options<'_>,
 ) -> PyResult<Vec<Row<'py>>> {
-    let attention = match attention {
-        "causal" => Attention::Causal,
-        "block" => Attention::Block,
-        other => {
-            let error = unknown_name("attention", "\"causal\" or \"block\"", other);
-            return Err(CoreError::from(error).into());
-        }
+    let columns = Tokens {
+        ids: tokens.0.as_slice()?,
+        keys: tokens.1.as_slice()?,
+        positions: tokens.2.as_slice()?,
     };
-    let tokens = Tokens {
-        ids: ids.as_slice()?,
-        keys: &[],
-        positions: positions.as_slice()?,
-    };
+    let (past, max_tokens, attention) = options;
     let options = PackOptions {
         past,
         max_tokens,
-        attention,
+        attention: attention_of(attention)?,
     };
     let packs = py
-        .detach(|| pack(&tokens, &lengths, options))
+        .detach(|| prefix::pack(&columns, &lengths, options))
         .map_err(CoreError::from)?;
-    packs
-        .into_iter()
-        .map(|row| row_of(py, row, past))
-        .collect()
+    packs.into_iter().map(|pack| row(py, pack, past)).collect()
 }
 
-fn row_of(py: Python<'_>, pack: Pack, past: usize) -> PyResult<Row<'_>> {
-    let size = pack.input_ids.len();
-    let axes = pack.positions.len() / size;
-    Ok((
-        pack.input_ids.into_pyarray(py),
-        table(py, (axes, size), pack.positions),
-        table(py, (size, past + size), pack.mask),
-        pack.score_index.into_pyarray(py),
-        pack.sequences.into_pyarray(py),
-    ))
-}
-
-fn table<T: numpy::Element>(
-    py: Python<'_>,
-    shape: (usize, usize),
-    values: Vec<T>,
-) -> Bound<'_, PyArray2<T>> {
-    Array2::from_shape_vec(shape, values)
-        .expect("the core's rows are whole. This is a bug.")
-        .into_pyarray(py)
-}
-
+/// Positions `[3, n]` of the tokens, and of what follows.
 #[pyfunction]
-#[pyo3(name = "rope_positions", signature = (ids, *, image_token, grids, merge_size, start))]
-fn py_rope_positions<'py>(
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments over by value"
+)]
+fn rope_positions<'py>(
     py: Python<'py>,
-    ids: Column<'py>,
+    ids: PyReadonlyArray1<'py, i64>,
     image_token: i64,
     grids: Vec<[i64; 3]>,
     merge_size: i64,
     start: i64,
-) -> PyResult<(Bound<'py, PyArray2<i64>>, i64)> {
+) -> PyResult<(Table<'py, i64>, i64)> {
+    let ids = ids.as_slice()?;
     let images = Images {
         token: image_token,
         grids: &grids,
         merge_size,
     };
-    let ids = ids.as_slice()?;
     let (positions, next) = py
-        .detach(|| rope_positions(ids, &images, start))
+        .detach(|| prefix::rope_positions(ids, &images, start))
         .map_err(CoreError::from)?;
-    Ok((table(py, (3, ids.len()), positions), next))
+    let positions = positions.into_pyarray(py).reshape([3, ids.len()])?;
+    Ok((positions, next))
 }
 
-/// The index behind `similar_fast.prefix.PrefixIndex`.
-#[pyclass(name = "PrefixIndex", module = "similar_fast._core", frozen)]
+/// Which cached entries begin alike. Bytes and tokens in, entry ids out.
+#[pyclass(frozen, module = "similar_fast._core", name = "PrefixIndex")]
 struct PyPrefixIndex(Mutex<PrefixIndex>);
 
-impl PyPrefixIndex {
-    fn lock(&self) -> MutexGuard<'_, PrefixIndex> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[pymethods]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments over by value"
+)]
 impl PyPrefixIndex {
     #[new]
     fn new(capacity_bytes: u64) -> Self {
         Self(Mutex::new(PrefixIndex::new(capacity_bytes)))
     }
 
+    /// (entry or None, evicted entries).
     fn insert(
         &self,
         py: Python<'_>,
-        ids: Column<'_>,
-        keys: Keys<'_>,
+        ids: PyReadonlyArray1<'_, i64>,
+        keys: PyReadonlyArray1<'_, u64>,
         nbytes: u64,
     ) -> PyResult<(Option<u64>, Vec<u64>)> {
         let (ids, keys) = (ids.as_slice()?, keys.as_slice()?);
@@ -137,11 +121,12 @@ impl PyPrefixIndex {
         Ok((inserted.entry, inserted.evicted))
     }
 
+    /// (entry, tokens shared), or None.
     fn find(
         &self,
         py: Python<'_>,
-        ids: Column<'_>,
-        keys: Keys<'_>,
+        ids: PyReadonlyArray1<'_, i64>,
+        keys: PyReadonlyArray1<'_, u64>,
     ) -> PyResult<Option<(u64, usize)>> {
         let (ids, keys) = (ids.as_slice()?, keys.as_slice()?);
         let found = py
@@ -150,28 +135,58 @@ impl PyPrefixIndex {
         Ok(found.map(|found| (found.entry, found.shared)))
     }
 
-    fn clear(&self) {
-        self.lock().clear();
+    fn clear(&self, py: Python<'_>) {
+        py.detach(|| self.lock().clear());
     }
 
-    /// entries, nbytes, capacity_bytes, hits, partial_hits, misses, evictions.
-    fn stats(&self) -> (usize, u64, u64, u64, u64, u64, u64) {
-        let index = self.lock();
-        let stats = index.stats();
+    /// What it holds and how often it helped.
+    fn stats(&self, py: Python<'_>) -> Stats {
+        let IndexStats {
+            entries,
+            nbytes,
+            capacity_bytes,
+            hits,
+            partial_hits,
+            misses,
+            evictions,
+        } = py.detach(|| self.lock().stats());
         (
-            stats.entries,
-            stats.nbytes,
-            index.capacity_bytes(),
-            stats.hits,
-            stats.partial_hits,
-            stats.misses,
-            stats.evictions,
+            (entries, nbytes, capacity_bytes),
+            (hits, partial_hits, misses, evictions),
         )
     }
 }
 
+impl PyPrefixIndex {
+    fn lock(&self) -> MutexGuard<'_, PrefixIndex> {
+        self.0
+            .lock()
+            .expect("a panic left the index half changed. This is a bug.")
+    }
+}
+
+fn attention_of(name: &str) -> Result<Attention, CoreError> {
+    match name {
+        "causal" => Ok(Attention::Causal),
+        "block" => Ok(Attention::Block),
+        _ => Err(unknown_name("attention", "\"causal\" or \"block\"", name).into()),
+    }
+}
+
+fn row(py: Python<'_>, pack: Pack, past: usize) -> PyResult<Row<'_>> {
+    let size = pack.input_ids.len();
+    let axes = pack.positions.len() / size;
+    Ok((
+        pack.input_ids.into_pyarray(py),
+        pack.positions.into_pyarray(py).reshape([axes, size])?,
+        pack.mask.into_pyarray(py).reshape([size, past + size])?,
+        pack.score_index.into_pyarray(py),
+        pack.sequences.into_pyarray(py),
+    ))
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(py_pack, module)?)?;
-    module.add_function(wrap_pyfunction!(py_rope_positions, module)?)?;
+    module.add_function(wrap_pyfunction!(pack, module)?)?;
+    module.add_function(wrap_pyfunction!(rope_positions, module)?)?;
     module.add_class::<PyPrefixIndex>()
 }

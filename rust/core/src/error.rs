@@ -117,29 +117,29 @@ pub enum Error {
         /// A batch's greatest size.
         limit: u64,
     },
-    /// Sequences whose masks together are larger than one call may make.
-    #[error("the masks take {nbytes} bytes, more than one call may make ({limit})")]
-    MasksTooLarge {
-        /// Bytes of all masks.
-        nbytes: u128,
-        /// The most there may be.
-        limit: u64,
-    },
-    /// A picture whose tokens are not as many as its grid has places.
-    #[error("image {image} has {found} tokens, its grid {expected}")]
-    ImageMismatch {
-        /// Which picture, from 0.
-        image: usize,
-        /// Tokens by the grid.
-        expected: i128,
-        /// Tokens in the prompt.
-        found: usize,
-    },
     /// An id that already waits in the queue.
     #[error("entry {id} already waits in the queue")]
     DuplicateEntry {
         /// The id.
         id: u64,
+    },
+    /// Rows whose masks would take more memory than is sane.
+    #[error("the masks take {nbytes} bytes, more than {limit}: give fewer or shorter sequences")]
+    MasksTooLarge {
+        /// Bytes of all masks.
+        nbytes: u128,
+        /// The most they may be.
+        limit: u64,
+    },
+    /// A run of image tokens that is not as long as its picture's grid says.
+    #[error("picture {image} has {found} image tokens, expected {expected} by its grid")]
+    ImageMismatch {
+        /// The picture, from 0.
+        image: usize,
+        /// Tokens by the grid.
+        expected: i128,
+        /// Tokens of the run.
+        found: usize,
     },
 }
 

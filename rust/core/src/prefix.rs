@@ -8,9 +8,8 @@
 mod index;
 mod pack;
 mod plan;
+mod radix;
 mod rope;
-#[cfg(test)]
-mod tests;
 mod trie;
 
 pub use index::{Found, IndexStats, Inserted, PrefixIndex};

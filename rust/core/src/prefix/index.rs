@@ -1,381 +1,229 @@
-//! Which beginnings are cached: entries by their tokens, the least recently used given up first.
+//! Which cached entries begin alike, within a bound of bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
+use super::radix::{Radix, Token};
 use crate::Error;
 
-const ROOT: u32 = 0;
-
-/// An id, and what tells tokens of equal id apart.
-type Token = (i64, u64);
+/// What [`PrefixIndex::insert`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inserted {
+    /// The entry, or None where it alone is larger than the capacity.
+    pub entry: Option<u64>,
+    /// Entries that gave way to it, least recently used first.
+    pub evicted: Vec<u64>,
+}
 
 /// What [`PrefixIndex::find`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
     /// The entry.
     pub entry: u64,
-    /// How many tokens, from the first, it shares with what was looked for.
+    /// How many tokens it shares from the start, at least 1.
     pub shared: usize,
 }
 
-/// What [`PrefixIndex::insert`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inserted {
-    /// The entry; none where it alone is larger than the index may hold.
-    pub entry: Option<u64>,
-    /// The entries that gave way, the least recently used first.
-    pub evicted: Vec<u64>,
-}
-
 /// What an index holds and how often it helped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexStats {
-    /// Entries.
+    /// Entries it holds.
     pub entries: usize,
-    /// Bytes of all entries, as the callers count them.
+    /// Bytes they take, as their owner said.
     pub nbytes: u64,
-    /// Look-ups that found the whole.
+    /// The most bytes they may take.
+    pub capacity_bytes: u64,
+    /// Finds of an equal sequence.
     pub hits: u64,
-    /// Look-ups that found a beginning.
+    /// Finds of a sequence that begins alike.
     pub partial_hits: u64,
-    /// Look-ups that found nothing.
+    /// Finds of nothing.
     pub misses: u64,
     /// Entries that gave way to others.
     pub evictions: u64,
 }
 
-/// A radix tree over the tokens of cached entries, bounded by their bytes.
+#[derive(Debug)]
+struct Usage {
+    nbytes: u64,
+    last_use: u64,
+}
+
+/// Sequences of tokens by their beginnings, the least recently used given up first.
 ///
-/// A node's edge holds the tokens between its parent and itself. Beside the root every node has an
-/// entry or two children at least, so there are fewer than twice as many nodes as entries.
+/// An entry stands for what somebody keeps for a sequence, such as keys and values, and takes the
+/// bytes that its owner says. A token is an id and a key: what else must agree for two equal ids
+/// to be the same token, such as the picture that an image token shows a part of. Entry ids are
+/// never given twice. The index itself takes 16 bytes a token of what it holds.
+///
+/// # Example
+///
+/// ```
+/// use similar_fast_core::prefix::PrefixIndex;
+///
+/// let mut index = PrefixIndex::new(100);
+/// let first = index.insert(&[5, 6, 7], &[], 60)?.entry;
+/// assert_eq!(index.find(&[5, 6, 9], &[])?.map(|found| found.shared), Some(2));
+/// assert_eq!(index.insert(&[8], &[], 60)?.evicted, Vec::from_iter(first));
+/// # Ok::<(), similar_fast_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PrefixIndex {
-    capacity_bytes: u64,
-    nodes: Vec<Node>,
-    free: Vec<u32>,
-    entries: HashMap<u64, Entry>,
-    /// Entries by the time of their last use.
-    by_use: BTreeMap<u64, u64>,
-    clock: u64,
-    next_entry: u64,
+    radix: Radix,
+    usages: HashMap<u64, Usage>,
+    /// (entry, use), in the order of use; only an entry's last use counts.
+    uses: VecDeque<(u64, u64)>,
+    num_uses: u64,
     stats: IndexStats,
 }
 
-#[derive(Debug, Default)]
-struct Node {
-    parent: u32,
-    edge: Vec<Token>,
-    /// By the first token of the child's edge.
-    children: HashMap<Token, u32>,
-    entry: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    node: u32,
-    nbytes: u64,
-    used: u64,
-}
-
-/// How far a walk came.
-struct Walk {
-    /// The deepest node whose edge was matched whole.
-    node: u32,
-    /// The child of `node` whose edge was matched in part, and how far.
-    within: Option<(u32, usize)>,
-    /// Tokens matched in all.
-    matched: usize,
-}
-
 impl PrefixIndex {
-    /// An empty index for entries of `capacity_bytes` together.
-    #[must_use]
+    /// An empty index whose entries may take `capacity_bytes` together.
     pub fn new(capacity_bytes: u64) -> Self {
         Self {
-            capacity_bytes,
-            nodes: vec![Node::default()],
-            free: Vec::new(),
-            entries: HashMap::new(),
-            by_use: BTreeMap::new(),
-            clock: 0,
-            next_entry: 0,
-            stats: IndexStats::default(),
+            radix: Radix::new(),
+            usages: HashMap::new(),
+            uses: VecDeque::new(),
+            num_uses: 0,
+            stats: IndexStats {
+                capacity_bytes,
+                ..IndexStats::default()
+            },
         }
     }
 
-    /// The most bytes of all entries together.
-    #[must_use]
-    pub fn capacity_bytes(&self) -> u64 {
-        self.capacity_bytes
-    }
-
-    /// What it holds now and how often it helped.
-    #[must_use]
-    pub fn stats(&self) -> IndexStats {
-        IndexStats {
-            entries: self.entries.len(),
-            ..self.stats
-        }
-    }
-
-    /// Notes an entry of `nbytes` for these tokens; others give way until all fit.
+    /// Puts a sequence of n tokens in, `[n]` `ids` and `[n]` `keys` (empty where all are 0), whose
+    /// entry takes `nbytes`, as the most recently used.
     ///
-    /// The tokens of an entry that is there already make it the last used one again, whatever
-    /// `nbytes` is. Amortised O(tokens + log entries).
+    /// If the same sequence is in already, it keeps its entry, which takes `nbytes` from now on.
+    /// Where `nbytes` alone exceeds the capacity nothing changes. Amortised O(n).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where there is no token, or there are not as many keys as ids.
+    /// [`Error::InvalidArgument`] where there is no token, or not one key for each.
     pub fn insert(&mut self, ids: &[i64], keys: &[u64], nbytes: u64) -> Result<Inserted, Error> {
-        let tokens = tokens_of(ids, keys)?;
-        let walk = self.walk(&tokens);
-        if walk.matched == tokens.len() && walk.within.is_none() {
-            if let Some(entry) = self.nodes[walk.node as usize].entry {
-                self.touch(entry);
-                return Ok(Inserted {
-                    entry: Some(entry),
-                    evicted: Vec::new(),
-                });
-            }
+        check(ids, keys)?;
+        if ids.is_empty() {
+            return Err(Error::invalid("ids", "one token or more", "none"));
         }
-        if nbytes > self.capacity_bytes {
+        if nbytes > self.stats.capacity_bytes {
             return Ok(Inserted {
                 entry: None,
                 evicted: Vec::new(),
             });
         }
-        let node = self.grow(&walk, &tokens);
-        let entry = self.next_entry;
-        self.next_entry += 1;
-        self.nodes[node as usize].entry = Some(entry);
-        self.entries.insert(
-            entry,
-            Entry {
-                node,
-                nbytes,
-                used: self.clock,
-            },
-        );
-        self.by_use.insert(self.clock, entry);
-        self.clock += 1;
+        let entry = self.radix.insert(ids.len(), |at| token(ids, keys, at));
+        if let Some(old) = self.usages.get(&entry) {
+            self.stats.nbytes -= old.nbytes;
+        }
+        self.mark(entry);
+        let evicted = self.evict_to(self.stats.capacity_bytes - nbytes);
+        if let Some(usage) = self.usages.get_mut(&entry) {
+            usage.nbytes = nbytes;
+        }
         self.stats.nbytes += nbytes;
         Ok(Inserted {
             entry: Some(entry),
-            evicted: self.evict(),
+            evicted,
         })
     }
 
-    /// The entry that shares the longest beginning with these tokens, which is then the last used.
+    /// The entry that shares the longest beginning with a sequence of n tokens, given as to
+    /// [`PrefixIndex::insert`], and marks it used.
     ///
-    /// An entry that is the whole goes before longer ones that begin with it. O(tokens).
+    /// Of several that share it, the entry whose own sequence ends there if there is one, else any.
+    /// Counts a hit where the sequences are equal, a partial hit where they are not, and a miss
+    /// where no first token is the same. Amortised O(n).
     ///
     /// # Errors
     ///
-    /// As [`PrefixIndex::insert`].
+    /// [`Error::InvalidArgument`] where there is not one key for each token.
     pub fn find(&mut self, ids: &[i64], keys: &[u64]) -> Result<Option<Found>, Error> {
-        let tokens = tokens_of(ids, keys)?;
-        let walk = self.walk(&tokens);
-        if walk.matched == 0 {
+        check(ids, keys)?;
+        let found = self.radix.find(ids.len(), |at| token(ids, keys, at));
+        let Some((entry, shared, is_whole)) = found else {
             self.stats.misses += 1;
             return Ok(None);
-        }
-        let top = walk.within.map_or(walk.node, |(child, _)| child);
-        let entry = self.any_entry(top);
-        let is_whole = walk.within.is_none()
-            && walk.matched == tokens.len()
-            && self.nodes[top as usize].entry.is_some();
+        };
         if is_whole {
             self.stats.hits += 1;
         } else {
             self.stats.partial_hits += 1;
         }
-        self.touch(entry);
-        Ok(Some(Found {
-            entry,
-            shared: walk.matched,
-        }))
+        self.mark(entry);
+        Ok(Some(Found { entry, shared }))
     }
 
-    /// Forgets every entry; the counts of look-ups and evictions stay.
+    /// Forgets every entry. What was counted stays, and these are no evictions.
     pub fn clear(&mut self) {
-        self.nodes = vec![Node::default()];
-        self.free = Vec::new();
-        self.entries = HashMap::new();
-        self.by_use.clear();
+        self.radix.clear();
+        self.usages = HashMap::new();
+        self.uses = VecDeque::new();
         self.stats.nbytes = 0;
     }
 
-    fn walk(&self, tokens: &[Token]) -> Walk {
-        let (mut node, mut matched) = (ROOT, 0);
-        while let Some(token) = tokens.get(matched) {
-            let Some(&child) = self.nodes[node as usize].children.get(token) else {
-                break;
-            };
-            let edge = &self.nodes[child as usize].edge;
-            let common = edge
-                .iter()
-                .zip(&tokens[matched..])
-                .take_while(|(left, right)| left == right)
-                .count();
-            matched += common;
-            if common < edge.len() {
-                return Walk {
-                    node,
-                    within: Some((child, common)),
-                    matched,
-                };
-            }
-            node = child;
-        }
-        Walk {
-            node,
-            within: None,
-            matched,
+    /// What it holds now and how often it helped.
+    pub fn stats(&self) -> IndexStats {
+        IndexStats {
+            entries: self.radix.len(),
+            ..self.stats
         }
     }
 
-    /// The node at the end of `tokens`, made where there is none.
-    fn grow(&mut self, walk: &Walk, tokens: &[Token]) -> u32 {
-        let above = match walk.within {
-            Some((child, common)) => self.split(child, common),
-            None => walk.node,
-        };
-        let rest = &tokens[walk.matched..];
-        if rest.is_empty() {
-            return above;
-        }
-        let node = self.add(Node {
-            parent: above,
-            edge: rest.to_vec(),
-            ..Node::default()
+    /// Makes an entry the most recently used.
+    fn mark(&mut self, entry: u64) {
+        self.num_uses += 1;
+        let last_use = self.num_uses;
+        let usage = self.usages.entry(entry).or_insert(Usage {
+            nbytes: 0,
+            last_use,
         });
-        self.nodes[above as usize].children.insert(rest[0], node);
-        node
-    }
-
-    /// Puts a node behind the first `common` tokens of the edge to `child`; returns it.
-    fn split(&mut self, child: u32, common: usize) -> u32 {
-        let below = &mut self.nodes[child as usize];
-        let rest = below.edge.split_off(common);
-        let edge = std::mem::replace(&mut below.edge, rest);
-        let (parent, first, next) = (below.parent, edge[0], below.edge[0]);
-        let middle = self.add(Node {
-            parent,
-            edge,
-            children: HashMap::from([(next, child)]),
-            entry: None,
-        });
-        self.nodes[child as usize].parent = middle;
-        self.nodes[parent as usize].children.insert(first, middle);
-        middle
-    }
-
-    fn add(&mut self, node: Node) -> u32 {
-        match self.free.pop() {
-            Some(at) => {
-                self.nodes[at as usize] = node;
-                at
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() as u32 - 1
-            }
+        usage.last_use = last_use;
+        self.uses.push_back((entry, last_use));
+        if self.uses.len() > 2 * self.usages.len() + 16 {
+            let Self { uses, usages, .. } = self;
+            uses.retain(|use_| is_last(usages, *use_));
         }
     }
 
-    /// The entry of `node`, or else one below it.
-    fn any_entry(&self, mut node: u32) -> u64 {
-        loop {
-            let Node {
-                entry, children, ..
-            } = &self.nodes[node as usize];
-            match (entry, children.values().min()) {
-                (Some(entry), _) => return *entry,
-                (None, Some(&child)) => node = child,
-                (None, None) => unreachable!("a leaf has an entry. This is a bug."),
-            }
-        }
-    }
-
-    fn touch(&mut self, entry: u64) {
-        let found = self
-            .entries
-            .get_mut(&entry)
-            .expect("a node's entry is known. This is a bug.");
-        self.by_use.remove(&found.used);
-        found.used = self.clock;
-        self.by_use.insert(self.clock, entry);
-        self.clock += 1;
-    }
-
-    fn evict(&mut self) -> Vec<u64> {
+    /// Gives up the least recently used until the rest takes at most `limit` bytes.
+    fn evict_to(&mut self, limit: u64) -> Vec<u64> {
         let mut evicted = Vec::new();
-        while self.stats.nbytes > self.capacity_bytes {
-            let Some((_, entry)) = self.by_use.pop_first() else {
-                break;
-            };
-            if let Some(Entry { node, nbytes, .. }) = self.entries.remove(&entry) {
-                self.stats.nbytes -= nbytes;
-                self.nodes[node as usize].entry = None;
-                self.tidy(node);
+        while self.stats.nbytes > limit {
+            let oldest = self
+                .uses
+                .pop_front()
+                .expect("entries with bytes have a use in the queue each. This is a bug.");
+            if !is_last(&self.usages, oldest) {
+                continue;
             }
+            let entry = oldest.0;
+            if let Some(usage) = self.usages.remove(&entry) {
+                self.stats.nbytes -= usage.nbytes;
+            }
+            self.radix.remove(entry);
             self.stats.evictions += 1;
             evicted.push(entry);
         }
         evicted
     }
-
-    /// Takes away a node without an entry that joins nothing, and its parent if that is left so.
-    fn tidy(&mut self, node: u32) {
-        let mut at = node;
-        while at != ROOT && self.nodes[at as usize].entry.is_none() {
-            let mut children = self.nodes[at as usize].children.values();
-            match (children.next(), children.next()) {
-                (None, _) => at = self.cut_off(at),
-                (Some(&child), None) => {
-                    self.join(at, child);
-                    return;
-                }
-                (Some(_), Some(_)) => return,
-            }
-        }
-    }
-
-    /// Takes a leaf away; returns its parent.
-    fn cut_off(&mut self, leaf: u32) -> u32 {
-        let Node { parent, edge, .. } = std::mem::take(&mut self.nodes[leaf as usize]);
-        self.nodes[parent as usize].children.remove(&edge[0]);
-        self.free.push(leaf);
-        parent
-    }
-
-    /// Takes `node` away, whose only child is `child`; the two edges become one.
-    fn join(&mut self, node: u32, child: u32) {
-        let Node {
-            parent, mut edge, ..
-        } = std::mem::take(&mut self.nodes[node as usize]);
-        let first = edge[0];
-        let below = &mut self.nodes[child as usize];
-        edge.append(&mut below.edge);
-        below.edge = edge;
-        below.parent = parent;
-        self.nodes[parent as usize].children.insert(first, child);
-        self.free.push(node);
-    }
-
-    #[cfg(test)]
-    pub(super) fn num_nodes(&self) -> usize {
-        self.nodes.len() - self.free.len()
-    }
 }
 
-fn tokens_of(ids: &[i64], keys: &[u64]) -> Result<Vec<Token>, Error> {
-    if ids.is_empty() {
-        return Err(Error::invalid("ids", "one token or more", "none"));
-    }
-    if ids.len() != keys.len() {
-        let found = format!("{} for {}", keys.len(), ids.len());
-        return Err(Error::invalid("keys", "one for each token", found));
-    }
-    Ok(ids.iter().copied().zip(keys.iter().copied()).collect())
+/// Whether a use of an entry is its last, and the entry is still there.
+fn is_last(usages: &HashMap<u64, Usage>, (entry, at): (u64, u64)) -> bool {
+    usages.get(&entry).is_some_and(|usage| usage.last_use == at)
 }
+
+fn token(ids: &[i64], keys: &[u64], at: usize) -> Token {
+    (ids[at], keys.get(at).copied().unwrap_or(0))
+}
+
+fn check(ids: &[i64], keys: &[u64]) -> Result<(), Error> {
+    if keys.is_empty() || keys.len() == ids.len() {
+        return Ok(());
+    }
+    let found = format!("{} for {}", keys.len(), ids.len());
+    Err(Error::invalid("keys", "one for each token", found))
+}
+
+#[cfg(test)]
+mod tests;

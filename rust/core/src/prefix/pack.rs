@@ -96,6 +96,9 @@ pub fn pack(
     options: PackOptions,
 ) -> Result<Vec<Pack>, Error> {
     check(tokens, lengths, options)?;
+    if lengths.is_empty() {
+        return Ok(Vec::new());
+    }
     let trie = Trie::new(tokens, lengths);
     let plan = match options.attention {
         Attention::Causal => plan_shared(&trie, options.max_tokens),
@@ -180,11 +183,7 @@ fn check(tokens: &Tokens<'_>, lengths: &[usize], options: PackOptions) -> Result
     let is_whole = (1..=3).any(|axes| tokens.positions.len() == axes * count);
     if !is_whole {
         let found = format!("{} for {count} tokens", tokens.positions.len());
-        return Err(Error::invalid(
-            "positions",
-            "1 to 3 for each token",
-            found,
-        ));
+        return Err(Error::invalid("positions", "1 to 3 for each token", found));
     }
     Ok(())
 }
@@ -316,3 +315,6 @@ impl<'a> Row<'a> {
         self.pack
     }
 }
+
+#[cfg(test)]
+mod tests;

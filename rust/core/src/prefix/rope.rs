@@ -47,7 +47,11 @@ pub fn rope_positions(
     let (mut at, mut next, mut image) = (0, start, 0);
     for run in ids.chunk_by(|&left, &right| (left == images.token) == (right == images.token)) {
         let (from, to) = (at, at + run.len());
-        let axes = [&mut time[from..to], &mut row[from..to], &mut column[from..to]];
+        let axes = [
+            &mut time[from..to],
+            &mut row[from..to],
+            &mut column[from..to],
+        ];
         if run[0] == images.token {
             let [frames, rows, columns] = merged_grid(images, image, run.len())?;
             fill_grid(axes, next, [rows, columns]);
@@ -119,3 +123,6 @@ fn unequal_counts(images: &Images<'_>, at_least: usize) -> Error {
     };
     Error::invalid("grids", "one for each run of image tokens", found)
 }
+
+#[cfg(test)]
+mod tests;
