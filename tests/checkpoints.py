@@ -104,16 +104,17 @@ def write_preprocessor(folder: Path, processor: str, **settings: object) -> None
     (folder / "preprocessor_config.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def bert(folder: Path, seed: int = 0) -> PreTrainedModel:
-    """Writes an encoder; its states are 64 wide, its heads 16."""
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=512,
-    )
+def bert(folder: Path, seed: int = 0, **changes: int) -> PreTrainedModel:
+    """Writes an encoder; its states are 64 wide, its heads 16, unless `changes` say otherwise."""
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 512,
+    }
+    config = BertConfig(**sizes | changes)
     return save(BertModel(config, add_pooling_layer=False), folder, seed)
 
 

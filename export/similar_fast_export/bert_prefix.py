@@ -20,7 +20,13 @@ from similar_fast_export.graph import FLOAT, FLOAT16, Dtype
 __all__ = ["build_bert"]
 
 _PARTS = {"q": "query", "k": "key", "v": "value"}
-_EXPECTED = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
+_EXPECTED = {
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "quantization_config": None,
+}
 
 
 def build_bert(checkpoint: Checkpoint, folder: Path, dtype: Dtype) -> DecoderSpec:
@@ -41,6 +47,9 @@ def _read_config(checkpoint: Checkpoint) -> DecoderConfig:
     for name, expected in _EXPECTED.items():
         if record.get(name, expected) != expected:
             raise ModelError(f"{place} has {name} {record[name]!r}; expected {expected!r}")
+    epsilon = record.get("layer_norm_eps", 1e-12)
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        raise ModelError(f"{place} has layer_norm_eps {epsilon!r}; expected a small number")
     size = checkpoint.text_size
     heads = size("num_attention_heads")
     if size("hidden_size") % heads:
@@ -55,7 +64,7 @@ def _read_config(checkpoint: Checkpoint) -> DecoderConfig:
         num_kv_heads=heads,
         head_dim=size("hidden_size") // heads,
         vocab_size=size("vocab_size"),
-        epsilon=float(record.get("layer_norm_eps", 1e-12)),
+        epsilon=epsilon,
         frequencies=(),
         max_positions=size("max_position_embeddings"),
     )

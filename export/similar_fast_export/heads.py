@@ -1,12 +1,16 @@
-"""The heads of a reward model: what they are checked for, and their graph.
+"""The heads of a reward model: their file, what they are checked for, and their graph.
 
-dims r = W h; weights g = softmax(MLP(p) / T) s, or 1 where there is no gate; score = g . r. Source:
-Miao et al. 2025, section 4; the gate is that of Wang et al. 2024 (ArmoRM), section 2.2. Everything
-is float32, whatever the decoder's dtype is.
+dims r = W h; weights g = softmax(MLP(p) / T) s, or 1 where there is no gate; score = g . r, with h
+and p the hidden states of the action's and the prompt's last token. Everything is float32, whatever
+the decoder's dtype is. Source: Miao et al. 2025, section 4; the gate is that of Wang et al. 2024
+(ArmoRM), section 2.2.
 """
 
+import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import ModelError
 from similar_fast.manifest import HeadsSpec
@@ -26,9 +29,12 @@ from similar_fast_export.weight import Weight
 __all__ = [
     "HEADS_NAME",
     "HEADS_WEIGHTS_NAME",
+    "LABEL_SCALES",
+    "TEMPERATURE",
     "Heads",
     "build_heads",
     "encode_heads",
+    "heads_of",
     "random_heads",
     "read_heads",
 ]
@@ -40,16 +46,17 @@ HEADS_WEIGHTS_NAME = "heads.safetensors"
 """The weights' file, in a checkpoint's folder and in a model's."""
 
 LABEL_SCALES = (3.0, 5.0, 5.0, 1.0, 1.0)
-"""What upstream multiplies the labels of H, OS, E, TR and C by for training."""
+"""What upstream multiplies the labels by for training, in the order of `DIMENSIONS`."""
 
 TEMPERATURE = 10.0
 """Upstream's temperature T of the gate."""
 
-_WIDTH = 64  # of the gate's hidden layers that are drawn; trained ones have 1,024
-_METADATA = re.compile(r"temperature (\S+) label_scales (.+)")
-_LAYER = re.compile(r"gating\.layers\.(\d+)\.(weight|bias)")
+_DRAWN_WIDTH = 64  # of the gate's hidden layers that are drawn; trained ones have 1,024
+_LAYER = re.compile(r"gating\.layers\.(\d{1,3})\.(weight|bias)")
+_DTYPES = {"F32", "F16"}
 
 _Floats = NDArray[np.float32]
+_Five = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,39 +66,52 @@ class Heads:
     Attributes:
         regression: `[5, H]` float32, W; rows in the order of `DIMENSIONS`.
         layers: Weight `[outputs, inputs]` and bias `[outputs]` of each linear layer of the gate,
-            with ReLU between two; empty where the total is the plain sum.
-        logit_scale: s.
+            with a ReLU between two; the last one's outputs are in the order of `DIMENSIONS`. Empty
+            where the score is the plain sum.
+        logit_scale: s, what the five weights add up to.
         temperature: T, above 0.
         label_scales: What the labels were multiplied by, in the order of `DIMENSIONS`.
+        is_random: Whether they were drawn, not trained.
     """
 
     regression: _Floats
     layers: tuple[tuple[_Floats, _Floats], ...] = ()
     logit_scale: float = 1.0
     temperature: float = TEMPERATURE
-    label_scales: tuple[float, float, float, float, float] = LABEL_SCALES
+    label_scales: _Five = LABEL_SCALES
+    is_random: bool = False
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states that they judge; 0 where W is no matrix."""
+        return self.regression.shape[1] if self.regression.ndim == 2 else 0
 
     def check(self, hidden_size: int, place: str) -> None:
-        """Whether these heads fit a decoder.
+        """Whether they fit a decoder's states.
 
         Raises:
-            ModelError: A shape does not fit, a value is not finite, or T is not above 0; the
-                message begins with `place`.
+            ModelError: A shape does not fit, a value is NaN or infinite, or T or a label's scale
+                is not above 0; the message begins with `place`.
         """
         width = len(DIMENSIONS)
-        _expect(place, "regression.weight", self.regression, (width, hidden_size))
+        _check_tensor(place, "regression.weight", self.regression, (width, hidden_size))
         inputs = hidden_size
         for i, (weight, bias) in enumerate(self.layers):
+            name = f"gating.layers.{i}"
             is_last = i == len(self.layers) - 1
-            outputs = width if is_last else weight.shape[0]
-            _expect(place, f"gating.layers.{i}.weight", weight, (outputs, inputs))
-            _expect(place, f"gating.layers.{i}.bias", bias, (outputs,))
-            inputs = outputs
-        if not (np.isfinite(self.logit_scale) and 0 < self.temperature < np.inf):
-            raise ModelError(
-                f"{place} has logit_scale {self.logit_scale} and temperature {self.temperature}; "
-                "expected finite numbers, the temperature above 0"
-            )
+            _check_tensor(place, f"{name}.weight", weight, (width if is_last else "any", inputs))
+            inputs = len(weight)
+            _check_tensor(place, f"{name}.bias", bias, (inputs,))
+        if not math.isfinite(self.logit_scale):
+            raise ModelError(f"{place} has the logit_scale {self.logit_scale}; expected a number")
+        for name, numbers, count in (
+            ("temperature", (self.temperature,), 1),
+            ("label_scales", self.label_scales, width),
+        ):
+            if len(numbers) != count or not all(0 < number < math.inf for number in numbers):
+                raise ModelError(
+                    f"{place} has the {name} {_words(numbers)}; expected {count} above 0"
+                )
 
 
 def build_heads(
@@ -99,78 +119,121 @@ def build_heads(
 ) -> HeadsSpec:
     """Writes `heads.onnx` and `heads.safetensors` into `folder`.
 
-    The graph: hidden `[K, H]`, prompt_hidden `[G, H]` float32, group `[K]` int64 -> dims `[K, 5]`,
-    weights `[K, 5]`, score `[K]`.
+    The graph: hidden `[K, H]` and prompt_hidden `[G, H]` float32, group `[K]` int64 -> dims
+    `[K, 5]`, weights `[K, 5]` and score `[K]` float32. A row's result depends on its neighbours by
+    rounding at most.
 
     Args:
-        heads: A file as `encode_heads` makes it, or the weights.
+        heads: A file as `read_heads` takes it, which is copied, or the weights.
         folder: The model's folder.
         hidden_size: Width of the decoder's states.
-        is_random: Whether they were drawn at random.
+        is_random: Whether they were drawn; also where they say so themselves.
 
     Raises:
-        ModelError: The file cannot be read, or the weights do not fit.
+        ModelError: The file cannot be read, or the weights do not fit; files may be left in
+            `folder`.
     """
-    place = "the heads" if isinstance(heads, Heads) else str(heads)
+    weights = read_heads(heads) if isinstance(heads, Path) else heads
+    weights.check(hidden_size, "the heads" if isinstance(heads, Heads) else str(heads))
+    _graph(weights, hidden_size).save(folder / HEADS_NAME)
     if isinstance(heads, Path):
-        heads = read_heads(heads)
-    heads.check(hidden_size, place)
-    _graph(heads, hidden_size).save(folder / HEADS_NAME)
-    (folder / HEADS_WEIGHTS_NAME).write_bytes(encode_heads(heads))
-    return HeadsSpec(bool(heads.layers), heads.label_scales, is_random=is_random)
+        shutil.copyfile(heads, folder / HEADS_WEIGHTS_NAME)
+    else:
+        (folder / HEADS_WEIGHTS_NAME).write_bytes(encode_heads(heads))
+    return HeadsSpec(
+        is_gated=bool(weights.layers),
+        label_scales=weights.label_scales,
+        is_random=is_random or weights.is_random,
+    )
 
 
 def random_heads(hidden_size: int, seed: int) -> Heads:
     """Gated heads drawn at random: they show speed and parity, no quality.
 
+    For states whose values have a mean square of about 1, the gate's logits over T and the
+    dimensions are about N(0, 1), so that each of the five weights is far from the mean.
+
     Args:
         hidden_size: Width of the decoder's states.
-        seed: Of the draw.
+        seed: Of the draw; the same one gives the same heads.
     """
     rng = np.random.default_rng(seed)
     width = len(DIMENSIONS)
-    sizes = [hidden_size, _WIDTH, _WIDTH, width]
+    sizes = [hidden_size, _DRAWN_WIDTH, _DRAWN_WIDTH, width]
 
-    def draw(*shape: int) -> _Floats:
-        return (rng.normal(size=shape) * shape[-1] ** -0.5).astype(np.float32)
+    def draw(outputs: int, inputs: int, gain: float) -> _Floats:
+        scale = gain * inputs**-0.5
+        return np.asarray(rng.normal(0, scale, (outputs, inputs)), np.float32)
 
-    layers = tuple(
-        (draw(outputs, inputs) * np.float32(2), draw(outputs))
-        for inputs, outputs in pairwise(sizes)
-    )
-    return Heads(draw(width, hidden_size), layers, logit_scale=2.0, temperature=1.0)
+    layers = []
+    for outputs, inputs in ((b, a) for a, b in pairwise(sizes)):
+        # A ReLU halves the mean square; the last layer has to outdo T.
+        gain = 2**0.5 if outputs != width else TEMPERATURE
+        layers.append((draw(outputs, inputs, gain), draw(outputs, 1, 0.1)[:, 0]))
+    return Heads(draw(width, hidden_size, 1.0), tuple(layers), logit_scale=2.0, is_random=True)
 
 
 def encode_heads(heads: Heads) -> bytes:
-    """`heads` as a safetensors file; the same weights give the same bytes."""
+    """`heads` as a safetensors file; the same weights give the same bytes.
+
+    Written here because the library's writer puts several metadata entries in a random order.
+    Source: the format's layout, see `similar_fast_export.checkpoint`.
+    """
     tensors = {"regression.weight": heads.regression}
     for i, (weight, bias) in enumerate(heads.layers):
         tensors |= {f"gating.layers.{i}.weight": weight, f"gating.layers.{i}.bias": bias}
     if heads.layers:
         tensors["gating.logit_scale"] = np.array([heads.logit_scale], np.float32)
-    scales = " ".join(f"{scale:g}" for scale in heads.label_scales)
-    # One entry: safetensors writes several in an order of its own.
-    metadata = {"similar": f"temperature {heads.temperature!r} label_scales {scales}"}
-    whole = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
-    return bytes(save(whole, metadata=metadata))
+    metadata = {
+        "label_scales": _words(heads.label_scales),
+        "temperature": _words([heads.temperature]),
+    }
+    if heads.is_random:
+        metadata["is_random"] = "true"
+    header: dict[str, Any] = {"__metadata__": metadata}
+    data = bytearray()
+    for name, tensor in sorted(tensors.items()):
+        start = len(data)
+        data += np.ascontiguousarray(tensor, "<f4").tobytes()
+        offsets = [start, len(data)]
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes
+    return len(text).to_bytes(8, "little") + text + data
 
 
 def read_heads(path: Path) -> Heads:
-    """The heads in a safetensors file.
+    """The heads in a safetensors file of float32 or float16 tensors.
 
-    `regression.weight`; for gated ones `gating.layers.N.weight`, `gating.layers.N.bias`, N from 0,
-    and `gating.logit_scale`. The metadata entry `similar` may name T and the label scales.
+    `regression.weight`; for gated ones also `gating.layers.N.weight` and `gating.layers.N.bias`
+    with N from 0, and `gating.logit_scale`. The metadata may name `temperature` and `label_scales`
+    (five numbers, spaces between them), otherwise upstream's hold, and `is_random`.
 
     Raises:
-        ModelError: The file is missing or no safetensors file, or a tensor is missing or unknown.
+        ModelError: The file is missing or no safetensors file; a tensor is missing, unknown or of
+            another type; the metadata holds no numbers.
     """
     try:
         with safe_open(str(path), framework="np") as file:
-            tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118  # no dict
+            names = list(file.keys())
+            types = {name: str(file.get_slice(name).get_dtype()) for name in names}
+            odd = [name for name in names if types[name] not in _DTYPES]
+            if odd:
+                raise ModelError(f"{path}: {odd[0]} is of {types[odd[0]]}; expected F32 or F16")
+            tensors = {name: file.get_tensor(name).astype(np.float32) for name in names}
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError, TypeError, ValueError) as err:
+    except (OSError, SafetensorError) as err:
         raise ModelError(f"{path} cannot be read as heads: {err}") from err
-    return heads_of(tensors, str(path), **_parse_metadata(metadata.get("similar"), path))
+    temperature = _numbers(metadata, "temperature", 1, str(path)) or (TEMPERATURE,)
+    scales = _numbers(metadata, "label_scales", len(DIMENSIONS), str(path)) or LABEL_SCALES
+    h, os, e, tr, c = scales
+    return heads_of(
+        tensors,
+        str(path),
+        temperature=temperature[0],
+        label_scales=(h, os, e, tr, c),
+        is_random=metadata.get("is_random") == "true",
+    )
 
 
 def heads_of(
@@ -178,40 +241,42 @@ def heads_of(
     place: str,
     *,
     temperature: float = TEMPERATURE,
-    label_scales: tuple[float, ...] = LABEL_SCALES,
+    label_scales: _Five = LABEL_SCALES,
+    is_random: bool = False,
 ) -> Heads:
-    """The heads that `tensors`, named as in a file, make up.
+    """The heads that `tensors`, named as in a file, make up; `Heads.check` looks at their shapes.
 
     Raises:
         ModelError: One is missing or unknown; the message begins with `place`.
     """
-    left = dict(tensors)
+    left = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
     regression = left.pop("regression.weight", None)
     if regression is None:
         raise ModelError(f"{place} holds {sorted(tensors)}; expected regression.weight")
     scale = left.pop("gating.logit_scale", None)
-    count = 1 + max((int(m[1]) for name in left if (m := _LAYER.fullmatch(name))), default=-1)
+    numbers = {int(found[1]) for name in left if (found := _LAYER.fullmatch(name))}
     layers = []
-    for i in range(count):
-        pair = [left.pop(f"gating.layers.{i}.{part}", None) for part in ("weight", "bias")]
-        if pair[0] is None or pair[1] is None:
-            raise ModelError(f"{place} has no whole gating.layers.{i}; expected weight and bias")
-        layers.append((np.asarray(pair[0], np.float32), np.asarray(pair[1], np.float32)))
+    for i in range(max(numbers, default=-1) + 1):
+        weight, bias = (left.pop(f"gating.layers.{i}.{kind}", None) for kind in ("weight", "bias"))
+        if weight is None or bias is None:
+            lacking = "weight" if weight is None else "bias"
+            raise ModelError(f"{place} has no gating.layers.{i}.{lacking}; expected one a layer")
+        layers.append((weight, bias))
     if left:
         raise ModelError(f"{place} holds {min(left)}, which heads do not have")
-    if bool(layers) != (scale is not None) or (scale is not None and np.size(scale) != 1):
+    if (scale is not None) != bool(layers) or (scale is not None and scale.size != 1):
+        given = "no logit_scale" if scale is None else f"a logit_scale of {scale.size} numbers"
         raise ModelError(
-            f"{place} has {len(layers)} gating layers and the logit_scale {scale}; expected both "
-            "or neither, and one number"
+            f"{place} has {len(layers)} gating layers and {given}; expected one number with "
+            "layers, none without"
         )
-    if len(label_scales) != len(DIMENSIONS):
-        raise ModelError(f"{place} has {len(label_scales)} label scales; expected 5")
     return Heads(
-        np.asarray(regression, np.float32),
+        regression,
         tuple(layers),
-        logit_scale=1.0 if scale is None else float(np.reshape(scale, ())),
+        logit_scale=1.0 if scale is None else float(scale.reshape(())),
         temperature=temperature,
-        label_scales=label_scales,  # type: ignore[arg-type]  # five, as checked
+        label_scales=label_scales,
+        is_random=is_random,
     )
 
 
@@ -236,7 +301,7 @@ def _graph(heads: Heads, hidden_size: int) -> Graph:
 
 
 def _gate(graph: Graph, value: str, heads: Heads) -> str:
-    """`[G, 5]`, the gate's weights of each state."""
+    """`[G, 5]`, the weights of each state."""
     for i, (weight, bias) in enumerate(heads.layers):
         name = f"gating.layers.{i}"
         value = value if i == 0 else graph.node("Relu", value)
@@ -247,21 +312,38 @@ def _gate(graph: Graph, value: str, heads: Heads) -> str:
     return graph.node("Mul", value, graph.number(heads.logit_scale))
 
 
-def _expect(place: str, name: str, values: _Floats, shape: Sequence[int]) -> None:
-    if values.shape != tuple(shape):
-        raise ModelError(f"{place}: {name} has the shape {values.shape}; expected {tuple(shape)}")
+def _check_tensor(place: str, name: str, values: _Floats, shape: tuple[int | str, ...]) -> None:
+    """Sizes, where a word stands for any size from 1 up, and finite values."""
+    fits = values.ndim == len(shape) and all(
+        found == size or (isinstance(size, str) and found > 0)
+        for found, size in zip(values.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            f"{place}: {name} has the shape {list(values.shape)}; expected {_sizes(shape)}"
+        )
     if not np.isfinite(values).all():
         raise ModelError(f"{place}: {name} holds NaN or infinite values")
 
 
-def _parse_metadata(text: str | None, path: Path) -> dict[str, Any]:
+def _sizes(shape: tuple[int | str, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _words(numbers: tuple[float, ...] | list[float]) -> str:
+    """The numbers as text that gives the same ones when read; whole ones without a point."""
+    return " ".join(repr(float(number)).removesuffix(".0") for number in numbers)
+
+
+def _numbers(metadata: Mapping[str, str], name: str, count: int, place: str) -> tuple[float, ...]:
+    """The numbers of an entry; empty where there is none."""
+    text = metadata.get(name)
     if text is None:
-        return {}
-    found = _METADATA.fullmatch(text)
+        return ()
     try:
-        if found is not None:
-            scales = tuple(float(word) for word in found[2].split())
-            return {"temperature": float(found[1]), "label_scales": scales}
+        numbers = tuple(float(word) for word in text.split())
     except ValueError:
-        found = None
-    raise ModelError(f"{path} has the metadata {text!r}; expected T and label scales")
+        numbers = ()
+    if len(numbers) != count:
+        raise ModelError(f"{place} has the metadata {name} {text!r}; expected {count} numbers")
+    return numbers
