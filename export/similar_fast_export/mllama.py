@@ -24,7 +24,7 @@ from similar_fast_export.decoder_config import (
     inverse_frequencies,
     read_layer_sizes,
 )
-from similar_fast_export.graph import BOOL, FLOAT, Dtype
+from similar_fast_export.graph import BOOL, FLOAT, Dtype, Shape
 from similar_fast_export.mllama_vision import build_mllama_vision
 
 __all__ = ["build_mllama"]
@@ -78,7 +78,7 @@ class MllamaDecoder(Decoder):
         graph, config = self.graph, self.config
         for layer in self.cross_layers:
             for kind in ("key", "value"):
-                shape = ["B", config.num_kv_heads, "M", config.head_dim]
+                shape: Shape = ["B", config.num_kv_heads, "M", config.head_dim]
                 graph.input(f"cross.{layer}.{kind}", graph.real, shape)
         graph.input("cross_mask", BOOL, ["B", 1, "S", "M"])
         graph.input("cross_weight", FLOAT, ["B", "S", 2])

@@ -21,7 +21,7 @@ from similar_fast.processing.tiles import arrangements
 from similar_fast_export.blocks import layer_norm, linear, rms_norm
 from similar_fast_export.checkpoint import Checkpoint, read_json, read_size
 from similar_fast_export.decoder_config import DecoderConfig
-from similar_fast_export.graph import FLOAT, INT64, Dtype, Graph
+from similar_fast_export.graph import FLOAT, INT64, Dtype, Graph, Shape
 from similar_fast_export.patch_config import read_channels
 from similar_fast_export.vision_qwen import VISION_NAME
 from similar_fast_export.weight import Weight
@@ -162,13 +162,13 @@ class _Tower:
         cut = graph.node("Reshape", pixels, graph.ints(-1, 3, grid, side, grid, side))
         cut = graph.node("Transpose", cut, perm=[0, 2, 4, 1, 3, 5])
         cut = graph.node("Reshape", cut, graph.ints(-1, config.num_patches, 3 * side * side))
-        weight = self.part.weight("patch_embedding.weight", width, 3, side, side)
-        matrix = weight.reshaped(width, 3 * side * side)
+        kernel = self.part.weight("patch_embedding.weight", width, 3, side, side)
+        matrix = kernel.reshaped(width, 3 * side * side)
         state = graph.wide(linear(graph, graph.narrow(cut), "patch_embedding", matrix=matrix))
         tiles = self.tile_embedding("pre_tile_positional_embedding")
         state = graph.node("Add", state, graph.node("Unsqueeze", tiles, graph.ints(1)))
-        first = self.part.weight("class_embedding", width).reshaped(1, 1, width)
-        first = graph.weight("class_embedding", first, type_=FLOAT)
+        weight = self.part.weight("class_embedding", width).reshaped(1, 1, width)
+        first = graph.weight("class_embedding", weight, type_=FLOAT)
         first = graph.node("Expand", first, graph.ints(config.max_tiles, 1, width))
         state = graph.node("Concat", first, state, axis=1)
         state = graph.node("Add", state, self.positions())
@@ -294,7 +294,7 @@ class _Tower:
     ) -> None:
         """Keys, normed, and values of every layer that reads the picture."""
         graph, heads = self.graph, self.graph.ints(1, -1, text.num_kv_heads, text.head_dim)
-        shape = [1, text.num_kv_heads, "M", text.head_dim]
+        shape: Shape = [1, text.num_kv_heads, "M", text.head_dim]
         width = text.num_kv_heads * text.head_dim
         prefixes = ("model.language_model.", "language_model.model.", "language_model.", "model.")
         part = self.checkpoint.part(prefixes, "embed_tokens.weight")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
 from similar_fast.manifest import Manifest
-from similar_fast.prompts import chat_messages
+from similar_fast.prompts import ChatMessage, chat_messages
 from similar_fast.types import Step
 
 from similar_fast_export.chat_template import TEMPLATE_DATE, read_template
@@ -82,7 +82,7 @@ class Reference:
         self._template = None if self._family == "bert" else read_template(checkpoint)[1]
         self._processor = None
         if self._spec.patches or self._spec.tiles:
-            self._processor = AutoImageProcessor.from_pretrained(
+            self._processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
                 checkpoint, backend="pil", local_files_only=True
             )
 
@@ -124,7 +124,7 @@ class Reference:
         states: _Floats = out[0].float().numpy()
         return states
 
-    def _render(self, messages: list[dict[str, Any]], copies: int) -> str:
+    def _render(self, messages: Sequence[ChatMessage], copies: int) -> str:
         text: str = self.tokenizer.apply_chat_template(
             messages,
             chat_template=self._template,

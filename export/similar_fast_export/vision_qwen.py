@@ -14,7 +14,7 @@ from similar_fast.manifest import PatchSpec
 from similar_fast_export.blocks import layer_norm, linear, rms_norm, rotate, rotation
 from similar_fast_export.checkpoint import Checkpoint, Part
 from similar_fast_export.decoder_config import inverse_frequencies
-from similar_fast_export.graph import FLOAT, INT64, Dtype, Graph
+from similar_fast_export.graph import FLOAT, INT64, Dtype, Graph, Shape
 from similar_fast_export.patch_config import VisionConfig, read_patch_spec, read_vision_config
 
 __all__ = ["VISION_NAME", "build_vision"]
@@ -82,7 +82,7 @@ class _Tower:
             is_windowed = windows is not None and layer not in config.full_layers
             state = self.layer(state, layer, waves, windows if is_windowed else None)
         merged = self.merge(state)
-        shape = ["M", config.output_size]
+        shape: Shape = ["M", config.output_size]
         graph.output("image_embeds", merged, type_=graph.real, shape=shape)
 
     def embed(self, pixels: str) -> str:
