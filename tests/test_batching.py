@@ -349,7 +349,7 @@ def test_tables_stay_empty_over_many_scores() -> None:
         assert len(scorer._worker._waiting) == 0
         assert len(scorer._batcher) == 0
         gc.collect()
-        left = [thing for thing in gc.get_objects() if isinstance(thing, Request)]
+        left = [thing for thing in gc.get_objects() if type(thing) is Request]
         assert left == []
 
 

@@ -281,7 +281,7 @@ def test_spec_says_what_the_graph_takes(visual: Runner) -> None:
     )
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("int8", 0.1), ("int4", 0.6)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("int8", 0.1), ("int4", 1)])
 def test_smaller_dtypes_stay_near_fp32(tmp_path: Path, dtype: Dtype, tolerance: float) -> None:
     runner = Runner.make(tmp_path, checkpoints.qwen2(tmp_path), dtype)
     texts = draw(8, 12, 7)

@@ -115,10 +115,10 @@ def test_smaller_dtypes_stay_near_fp32(
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("preprocessor_config.json", {"patch_size": 16}, "config.json has 1176 a patch"),
+        ("preprocessor_config.json", {"patch_size": 16}, "patch_size 16; expected 14"),
         ("preprocessor_config.json", {"merge_size": 4}, "merge_size 4"),
         ("preprocessor_config.json", {"image_mean": [0.5]}, "expected three numbers"),
-        ("preprocessor_config.json", {"max_pixels": 4}, "min_pixels 3136 and max_pixels 4"),
+        ("preprocessor_config.json", {"max_pixels": 4}, "asks for 3136 to 4 pixels"),
         ("config.json", {"vision_config": None}, "has no vision_config"),
         ("config.json", {"image_token_id": None}, "image_token_id None"),
     ],

@@ -10,8 +10,19 @@ from similar_fast_export.graph import FLOAT, Graph
 from similar_fast_export.quantize import BLOCK_SIZE, quantized_product
 from similar_fast_export.weight import Weight
 
-__all__ = ["attend", "bias_of_mask", "layer_norm", "linear", "rms_norm", "rotate", "rotation"]
+__all__ = [
+    "attend",
+    "bias_of_mask",
+    "layer_norm",
+    "linear",
+    "lowered",
+    "raised",
+    "rms_norm",
+    "rotate",
+    "rotation",
+]
 
+_HEADROOM = 64.0
 _MASKED = -1e4  # finite: a row that may attend to nothing stays a number
 
 
@@ -35,6 +46,24 @@ def linear(
     if bias is None:
         return product
     return graph.node("Add", product, graph.weight(f"{name}.bias", bias))
+
+
+def lowered(graph: Graph, value: str) -> str:
+    """An input of a product that may outgrow float16, over 64 where the graph is fp16.
+
+    The last product of an MLP does in published checkpoints. `raised` undoes it; 64 is a power of
+    two, so nothing is rounded.
+    """
+    if graph.real == FLOAT:
+        return value
+    return graph.node("Mul", value, graph.narrow(graph.number(1 / _HEADROOM)))
+
+
+def raised(graph: Graph, product: str) -> str:
+    """The product of a `lowered` value as float32, at its own size again."""
+    if graph.real == FLOAT:
+        return product
+    return graph.node("Mul", graph.wide(product), graph.number(_HEADROOM))
 
 
 def layer_norm(

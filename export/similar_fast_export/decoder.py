@@ -14,6 +14,8 @@ from similar_fast_export.blocks import (
     attend,
     bias_of_mask,
     linear,
+    lowered,
+    raised,
     rms_norm,
     rotate,
     rotation,
@@ -340,17 +342,19 @@ class Decoder:
         width = config.num_heads * config.head_dim
         state = self.add(state, self.product(mixed, f"{name}.self_attn.o_proj", width))
         normal = self.graph.narrow(self.norm(state, f"{name}.post_attention_layernorm"))
-        return self.add(state, self.mlp(normal, f"{name}.mlp"))
+        return self.graph.node("Add", state, self.mlp(normal, f"{name}.mlp"))
 
     def mlp(self, normal: str, name: str) -> str:
-        """down(silu(gate) * up), `[rows, hidden]` of the real type."""
-        graph, width = self.graph, self.config.intermediate_size
+        """down(silu(gate) * up), `[rows, hidden]` float32."""
+        graph, config, width = self.graph, self.config, self.config.intermediate_size
         parts = [f"{name}.gate_proj", f"{name}.up_proj"]
         gate, up = self.fused(
             normal, f"{name}.gate_up_proj", parts, sizes=[width, width], has_bias=False
         )
         silu = graph.node("Mul", gate, graph.node("Sigmoid", gate))
-        return self.product(graph.node("Mul", silu, up), f"{name}.down_proj", width)
+        inner = graph.node("Mul", silu, lowered(graph, up))
+        matrix = self.part.weight(f"{name}.down_proj.weight", config.hidden_size, width)
+        return raised(graph, linear(graph, inner, f"{name}.down_proj", matrix=matrix))
 
     def product(self, value: str, name: str, inputs: int) -> str:
         """A linear layer back to the state's width."""

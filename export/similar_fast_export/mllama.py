@@ -99,7 +99,7 @@ class MllamaDecoder(Decoder):
         query = self.head_norm(query, f"{name}.cross_attn.q_norm")
         key_value = [f"cross.{layer}.{kind}" for kind in ("key", "value")]
         mixed = self.attention(query, key_value, self.cross_rows)
-        update = self.product(mixed, f"{name}.cross_attn.o_proj", width)
+        update = graph.wide(self.product(mixed, f"{name}.cross_attn.o_proj", width))
         state = self.add_gated(state, update, f"{name}.cross_attn_attn_gate", 0)
         normal = graph.narrow(self.norm(state, f"{name}.post_attention_layernorm"))
         update = self.mlp(normal, f"{name}.mlp")
@@ -114,12 +114,12 @@ class MllamaDecoder(Decoder):
         return graph.narrow(rms_norm(graph, value, name, scale=scale, epsilon=config.epsilon))
 
     def add_gated(self, state: str, update: str, gate: str, column: int) -> str:
-        """`state` plus the update times the gate's tanh and the tokens' factors."""
+        """`state` plus the float32 update times the gate's tanh and the tokens' factors."""
         graph = self.graph
         weight = self.part.weight(gate, 1)
         factor = graph.weight(gate, weight.mapped(np.tanh, weight.shape), type_=FLOAT)
         factor = graph.node("Mul", self.cross_weights[column], factor)
-        return graph.node("Add", state, graph.node("Mul", graph.wide(update), factor))
+        return graph.node("Add", state, graph.node("Mul", update, factor))
 
 
 def _read_config(checkpoint: Checkpoint, part: Part) -> DecoderConfig:

@@ -19,10 +19,10 @@ from similar_fast.manifest import TileSpec
 from similar_fast.processing.tiles import arrangements
 
 from similar_fast_export.blocks import layer_norm, linear, rms_norm
-from similar_fast_export.checkpoint import Checkpoint, read_json, read_size
+from similar_fast_export.checkpoint import Checkpoint, read_size
 from similar_fast_export.decoder_config import DecoderConfig
 from similar_fast_export.graph import FLOAT, INT64, Dtype, Graph, Shape
-from similar_fast_export.patch_config import read_channels
+from similar_fast_export.vision_config import read_channels, read_preprocessor
 from similar_fast_export.vision_qwen import VISION_NAME
 from similar_fast_export.weight import Weight
 
@@ -373,8 +373,7 @@ def _arrangements(max_tiles: int) -> list[list[int]]:
 
 
 def _read_tile_spec(checkpoint: Checkpoint, config: _Config) -> TileSpec:
-    path = checkpoint.folder / "preprocessor_config.json"
-    record, place = read_json(path), str(path)
+    record, place = read_preprocessor(checkpoint.folder)
     size = record.get("size") or {}
     found = (size.get("height"), size.get("width"), record.get("max_image_tiles"))
     expected = (config.tile_size, config.tile_size, config.max_tiles)

@@ -47,6 +47,7 @@ DTYPES: dict[Dtype, str] = {
 _PROVENANCE = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "chat_template.json",

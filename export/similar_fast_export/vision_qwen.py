@@ -4,6 +4,7 @@ Source: Wang et al. 2024, "Qwen2-VL", section 2.1; Bai et al. 2025, "Qwen2.5-VL"
 (windows). Names of the weights are those of transformers.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +12,25 @@ import numpy as np
 from onnx import numpy_helper
 from similar_fast.manifest import PatchSpec
 
-from similar_fast_export.blocks import layer_norm, linear, rms_norm, rotate, rotation
+from similar_fast_export.blocks import (
+    layer_norm,
+    linear,
+    lowered,
+    raised,
+    rms_norm,
+    rotate,
+    rotation,
+)
 from similar_fast_export.checkpoint import Checkpoint, Part
-from similar_fast_export.decoder_config import inverse_frequencies
 from similar_fast_export.graph import FLOAT, INT64, Dtype, Graph, Shape
-from similar_fast_export.patch_config import VisionConfig, read_patch_spec, read_vision_config
+from similar_fast_export.vision_config import VisionConfig, read_patch_spec, read_vision_config
 
 __all__ = ["VISION_NAME", "build_vision"]
 
 VISION_NAME = "vision.onnx"
 """The vision graph's file in a model's folder."""
 
-_THETA = 1e4  # base of the rotary frequencies of both towers
+_EPSILON = 1e-6  # of every norm; the configuration does not say it
 _INT32 = tuple(numpy_helper.from_array(np.array([value], np.int32)) for value in (0, 1))
 _Waves = tuple[str, str]
 
@@ -73,23 +81,23 @@ class _Tower:
     def grow(self) -> None:
         """The whole graph, ready to be saved."""
         graph, config = self.graph, self.config
-        pixels = graph.input("pixel_values", FLOAT, ["N", config.patch_values])
+        pixels = graph.input("pixel_values", FLOAT, ["N", math.prod(config.patch_shape)])
         graph.input("hw", INT64, ["N", 2])
         state = self.embed(pixels)
         waves = self.waves()
-        windows = self.windows() if self.spec.window_size else None
+        windows = self.windows() if self.config.is_windowed else None
         for layer in range(config.num_layers):
             is_windowed = windows is not None and layer not in config.full_layers
             state = self.layer(state, layer, waves, windows if is_windowed else None)
         merged = self.merge(state)
-        shape: Shape = ["M", config.output_size]
+        shape: Shape = ["M", config.output_width]
         graph.output("image_embeds", merged, type_=graph.real, shape=shape)
 
     def embed(self, pixels: str) -> str:
         """The patches' first states, `[N, width]` float32: a convolution over one place each."""
         graph, config = self.graph, self.config
         weight = self.part.weight("patch_embed.proj.weight")
-        matrix = weight.reshaped(config.width, config.patch_values)
+        matrix = weight.reshaped(config.width, math.prod(config.patch_shape))
         return graph.wide(linear(graph, graph.narrow(pixels), "patch_embed", matrix=matrix))
 
     def waves(self) -> _Waves:
@@ -98,7 +106,7 @@ class _Tower:
         The frequencies of either half are those of a head half as wide.
         """
         graph, half = self.graph, self.config.head_dim // 2
-        frequencies = inverse_frequencies(_THETA, half)
+        frequencies = np.array(self.config.frequencies, np.float32)
         constant = graph.constant("frequencies", frequencies.reshape(1, 1, -1))
         places = graph.node("Unsqueeze", graph.cast("hw", FLOAT), graph.ints(2))
         angles = graph.node("Mul", places, constant)
@@ -132,7 +140,7 @@ class _Tower:
         mixed = self.attention(normal, f"{name}.attn", waves, windows)
         state = graph.node("Add", state, graph.wide(mixed))
         normal = graph.narrow(self.norm(state, f"{name}.norm2"))
-        return graph.node("Add", state, graph.wide(self.mlp(normal, f"{name}.mlp")))
+        return graph.node("Add", state, self.mlp(normal, f"{name}.mlp"))
 
     def attention(self, normal: str, name: str, waves: _Waves, windows: _Windows | None) -> str:
         """What each patch takes from the picture or from its window: `[N, width]`, real type.
@@ -187,17 +195,23 @@ class _Tower:
         return graph.node("Reshape", value, graph.ints(-1, config.width))
 
     def mlp(self, normal: str, name: str) -> str:
-        """`[N, width]` of the real type: quick GELU in qwen2_vl, a gated SiLU in qwen2_5_vl."""
-        graph, width, inner = self.graph, self.config.width, self.config.inner_width
-        if not self.config.is_gated:
+        """`[N, width]` float32: quick GELU in qwen2_vl, a gated SiLU in qwen2_5_vl."""
+        graph, width, inner = self.graph, self.config.width, self.config.mlp_width
+        if self.config.is_windowed:
+            gate = self.dense(normal, f"{name}.gate_proj", inner, width)
+            up = lowered(graph, self.dense(normal, f"{name}.up_proj", inner, width))
+            wide = graph.node("Mul", graph.node("Mul", gate, graph.node("Sigmoid", gate)), up)
+            last = f"{name}.down_proj"
+        else:
             wide = self.dense(normal, f"{name}.fc1", inner, width)
             slope = graph.narrow(graph.number(1.702))
             gate = graph.node("Sigmoid", graph.node("Mul", wide, slope))
-            return self.dense(graph.node("Mul", wide, gate), f"{name}.fc2", width, inner)
-        gate = self.dense(normal, f"{name}.gate_proj", inner, width)
-        up = self.dense(normal, f"{name}.up_proj", inner, width)
-        gate = graph.node("Mul", gate, graph.node("Sigmoid", gate))
-        return self.dense(graph.node("Mul", gate, up), f"{name}.down_proj", width, inner)
+            wide = graph.node("Mul", lowered(graph, wide), gate)
+            last = f"{name}.fc2"
+        matrix = self.part.weight(f"{last}.weight", width, inner)
+        product = raised(graph, linear(graph, wide, last, matrix=matrix))
+        bias = graph.weight(f"{last}.bias", self.part.weight(f"{last}.bias", width), type_=FLOAT)
+        return graph.node("Add", product, bias)
 
     def merge(self, state: str) -> str:
         """The patches of a token side by side, through an MLP: `[N / merge^2, H]`, real type."""
@@ -206,7 +220,7 @@ class _Tower:
         normal = graph.narrow(self.norm(state, "merger.ln_q"))
         normal = graph.node("Reshape", normal, graph.ints(-1, width))
         inner = graph.node("Gelu", self.dense(normal, "merger.mlp.0", width, width))
-        return self.dense(inner, "merger.mlp.2", config.output_size, width)
+        return self.dense(inner, "merger.mlp.2", config.output_width, width)
 
     def dense(self, value: str, name: str, outputs: int, inputs: int) -> str:
         """A linear layer with a bias, of the real type."""
@@ -218,8 +232,7 @@ class _Tower:
     def norm(self, state: str, name: str) -> str:
         """The norm `name` of a float32 state: RMS in qwen2_5_vl, whose other parts differ too."""
         scale = self.part.weight(f"{name}.weight", self.config.width)
-        if self.config.is_gated:
-            return rms_norm(self.graph, state, name, scale=scale, epsilon=self.config.epsilon)
+        if self.config.is_windowed:
+            return rms_norm(self.graph, state, name, scale=scale, epsilon=_EPSILON)
         bias = self.part.weight(f"{name}.bias", self.config.width)
-        epsilon = self.config.epsilon
-        return layer_norm(self.graph, state, name, scale=scale, bias=bias, epsilon=epsilon)
+        return layer_norm(self.graph, state, name, scale=scale, bias=bias, epsilon=_EPSILON)
