@@ -122,7 +122,7 @@ def test_screenshots_are_read_from_disk_and_bad_ones_are_told(
     out = tmp_path / "out.jsonl"
     source = write_rows(shots.parent / "in.jsonl", rows)
 
-    code, _, _ = run(capsys, *score_argv(source, out, folder))
+    code, _, _ = run(capsys, *score_argv(source, out, folder), "--deterministic")
 
     assert code == 1
     plain, relative, absolute = records(out)

@@ -1,7 +1,9 @@
 """A file of steps becomes a file of scores: every row accounted for, wherever it was cut off."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from similar_fast import steps_file
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
 from similar_fast.file_lock import lock_file
+from similar_fast.manifest import read_manifest, write_manifest
 from similar_fast.reward import RewardModel
 from similar_fast.score_file import ScoreSummary, progress_path, rejected_path, score_file
 from similar_fast.steps_file import parse_row, read_steps
@@ -204,7 +207,11 @@ def test_a_line_beyond_the_limit_is_rejected_by_its_beginning(
     long = (" " if blank else "") * 500 + json.dumps({**GOOD, "note": "x" * 350})
     out = tmp_path / "out.jsonl"
 
-    summary = score_file(model, lines([GOOD, long, GOOD]), out=out, batch_rows=1)
+    source = lines([GOOD, long, GOOD])
+    with pytest.raises(KeyboardInterrupt):
+        score_file(model, source, out=out, batch_rows=1, report=interrupt_after(2))
+
+    summary = score_file(model, source, out=out, resume=True)
 
     assert [record["line"] for record in records(out)] == [1, 3]
     (rejected,) = records(rejected_path(out))
@@ -367,6 +374,19 @@ def test_another_model_does_not_go_on(exported: Export, unfinished: tuple[Path, 
 
     with pytest.raises(DataError, match="another model"):
         score_file(other, source, out=out, resume=True)
+
+
+def test_the_same_weights_with_another_prompt_do_not_go_on(
+    exported: Export, unfinished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, out = unfinished
+    folder = shutil.copytree(exported("bert")[1], tmp_path / "model")
+    manifest = read_manifest(folder)
+    prompt = replace(manifest.reward.prompt, gate_offset=-2)
+    write_manifest(folder, replace(manifest, reward=replace(manifest.reward, prompt=prompt)))
+
+    with pytest.raises(DataError, match="another model"):
+        score_file(RewardModel(folder, providers="cpu"), source, out=out, resume=True)
 
 
 def test_a_source_that_grew_is_scored_to_its_new_end(

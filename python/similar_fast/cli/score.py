@@ -3,9 +3,14 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import HelpFormatter, add_model_arguments
 from similar_fast.cli.output import Output, count
+
+if TYPE_CHECKING:
+    from similar_fast.reward import RewardModel
+    from similar_fast.score_file import ScoreSummary
 
 __all__ = ["add_parser", "run"]
 
@@ -77,16 +82,10 @@ def add_parser(
 def run(args: argparse.Namespace, output: Output) -> int:
     """Scores the file; 1 where a row was rejected."""
     from similar_fast.reward import RewardModel
-    from similar_fast.score_file import (
-        check_start,
-        progress_path,
-        rejected_path,
-        score_file,
-    )
+    from similar_fast.score_file import check_start, rejected_path
 
     # Opening a model can take minutes; what cannot be begun is refused before.
     check_start(args.source, args.out, resume=args.resume)
-    size = args.source.stat().st_size
     model = RewardModel(
         args.model,
         providers=args.device,
@@ -94,7 +93,40 @@ def run(args: argparse.Namespace, output: Output) -> int:
         verify=not args.no_verify,
         deterministic=args.deterministic,
     )
-    with output.progress(size, f"bytes of {args.source}") as bar:
+    summary = _score(model, args, output)
+    stats, rejected = model.stats, rejected_path(args.out)
+    output.text(
+        f"{count(summary.scored_actions, 'action')} of {count(summary.rows, 'row')} scored: "
+        f"{args.out}"
+    )
+    if stats.tokens_asked:
+        shared = 1 - stats.tokens_run / stats.tokens_asked
+        output.text(
+            f"  {stats.tokens_run:,} tokens run for prompts of {stats.tokens_asked:,}; "
+            f"{shared:.0%} were shared"
+        )
+    if summary.cut_rows:
+        cut = count(summary.cut_rows, "row")
+        output.text(f"  {cut} did not fit the model and lost the tokens that `num_cut` counts")
+    if summary.rejected:
+        output.note(f"{count(summary.rejected, 'row')} failed, with the reasons: {rejected}")
+    output.document(
+        {
+            **asdict(summary),
+            "out": str(args.out),
+            "rejected_file": str(rejected) if summary.rejected else None,
+            "providers": list(model.providers),
+            "stats": asdict(stats),
+        }
+    )
+    return 1 if summary.rejected else 0
+
+
+def _score(model: "RewardModel", args: argparse.Namespace, output: Output) -> "ScoreSummary":
+    """The work, with a bar; says what goes on where it is interrupted."""
+    from similar_fast.score_file import progress_path, score_file
+
+    with output.progress(args.source.stat().st_size, f"bytes of {args.source}") as bar:
         done = 0
 
         def report(num_bytes: int) -> None:
@@ -103,7 +135,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             done = num_bytes
 
         try:
-            summary = score_file(
+            return score_file(
                 model,
                 args.source,
                 out=args.out,
@@ -115,32 +147,3 @@ def run(args: argparse.Namespace, output: Output) -> int:
             if progress_path(args.out).exists():
                 output.note("the same command with --resume goes on from here")
             raise
-    stats = model.stats
-    output.text(
-        f"{count(summary.scored_actions, 'action')} of {count(summary.rows, 'row')} scored: "
-        f"{args.out}"
-    )
-    if stats.tokens_asked:
-        shared = 1 - stats.tokens_run / stats.tokens_asked
-        output.text(
-            f"  {stats.tokens_run} tokens run for prompts of {stats.tokens_asked}; "
-            f"{shared:.0%} were shared"
-        )
-    if summary.cut_rows:
-        output.text(
-            f"  {count(summary.cut_rows, 'row')} did not fit the model and lost what `num_cut` counts"
-        )
-    if summary.rejected:
-        output.note(
-            f"{count(summary.rejected, 'row')} failed, with the reasons: {rejected_path(args.out)}"
-        )
-    output.document(
-        {
-            **asdict(summary),
-            "out": str(args.out),
-            "rejected_file": str(rejected_path(args.out)) if summary.rejected else None,
-            "providers": list(model.providers),
-            "stats": asdict(stats),
-        }
-    )
-    return 1 if summary.rejected else 0
