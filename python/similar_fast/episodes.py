@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from similar_fast.errors import DataError
+from similar_fast.file_lock import lock_file
 from similar_fast.protocols import Environment, Scorer
 from similar_fast.scoring import candidate_steps, score_steps
 from similar_fast.search import Search, SearchProgress
@@ -251,7 +252,7 @@ class EpisodeLog:
             return
         self._file = path.open("ab")
         try:
-            _lock(self._file, path)
+            lock_file(self._file, path)
             self.episodes, keep = _read_rows(path)
             self._file.truncate(keep)
             if keep and not path.read_bytes().endswith(b"\n"):
@@ -282,18 +283,6 @@ class EpisodeLog:
         """Closes the file."""
         if self._file is not None:
             self._file.close()
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Takes the file for this process until it is closed; does nothing where there are no locks."""
-    try:
-        import fcntl  # noqa: PLC0415  # not on every system
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise DataError("another process is writing to this log", path=path) from error
 
 
 def _read_rows(path: Path) -> tuple[list[Episode], int]:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,14 +18,12 @@ import msgspec
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
+from similar_fast.file_lock import lock_file
 from similar_fast.reward import RewardModel, ScoredRows
 from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
 from similar_fast.whole_file import write_whole
 
-__all__ = ["ScoreSummary", "progress_path", "rejected_path", "score_file"]
-
-_MAX_KEPT = MAX_LINE_BYTES
-"""Bytes that are kept of a row that failed; a longer line is no row and stays in the source."""
+__all__ = ["ScoreSummary", "check_start", "progress_path", "rejected_path", "score_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,12 @@ class _Progress:
     """
 
     model: str
-    source_bytes: int
-    source_digest: str
-    lines: int
-    out_bytes: int
-    rejected_bytes: int
-    summary: ScoreSummary
+    source_bytes: int = 0
+    source_digest: str = ""
+    lines: int = 0
+    out_bytes: int = 0
+    rejected_bytes: int = 0
+    summary: ScoreSummary = ScoreSummary()
 
 
 def rejected_path(out: Path) -> Path:
@@ -76,6 +74,40 @@ def rejected_path(out: Path) -> Path:
 def progress_path(out: Path) -> Path:
     """What says how far an unfinished `out` is."""
     return out.with_name(out.name + ".progress.json")
+
+
+def check_start(source: Path, out: Path, *, resume: bool) -> None:
+    """Refuses what `score_file` would refuse before it asks the model; nothing is written.
+
+    Args:
+        source: The file to read.
+        out: The file to write.
+        resume: Whether an earlier call is to be gone on with.
+
+    Raises:
+        FileExistsError: `out` holds something and `resume` is not set.
+        DataError: `resume` is set and `out` is missing or not unfinished.
+        FileNotFoundError: `source`, or the folder of `out`, does not exist.
+        ValueError: `source` is no regular file, or one that would be written to.
+    """
+    source.stat()
+    if not source.is_file():
+        raise ValueError(f"{source} is no regular file; expected one that can be read again")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"the folder {out.parent} does not exist")
+    progress = progress_path(out)
+    for path in (out, rejected_path(out), progress):
+        if path.exists() and path.samefile(source):
+            raise ValueError(f"{source} would be written to; expected another name for the scores")
+    if resume:
+        if not progress.exists():
+            state = "is finished, or was never begun" if out.exists() else "was never begun"
+            raise DataError(f"there is nothing to resume: {out} {state}; {progress} is missing")
+        if not out.is_file():
+            raise DataError(f"there is nothing to resume: {out} is missing")
+    elif out.exists() and (not out.is_file() or out.stat().st_size):
+        expected = "to resume it" if progress.exists() else "a new file"
+        raise FileExistsError(f"{out} exists; expected {expected}")
 
 
 def score_file(
@@ -89,43 +121,45 @@ def score_file(
 ) -> ScoreSummary:
     """Scores every row of `source` into `out`.
 
-    A row that cannot be read or scored never stops the work. Rows of one state that follow one
-    another are scored together. With one model and one source the files come out the same whether
-    or not the work was interrupted, but for the last bits of a score (see `RewardModel`).
+    A row that cannot be read or scored never stops the work. Rows of one state in one batch are
+    scored together. With one model and one source the files come out the same whether or not the
+    work was interrupted, but for the last bits of a score (see `RewardModel`).
 
     Args:
         model: What scores.
         source: JSON lines, see `similar_fast.steps_file`.
-        out: The file to write; `rejected_path(out)` is written beside it where a row fails.
+        out: The file to write, by one process at a time; `rejected_path(out)` is written beside it
+            where a row fails.
         batch_rows: Rows that are read and scored together, at least 1.
         resume: Whether to go on where an earlier call was interrupted; there must be one.
         report: Told how many bytes of `source` are worked off, after each batch.
 
     Raises:
-        FileExistsError: `out` exists and `resume` is not set.
+        FileExistsError: `out` holds something and `resume` is not set.
         DataError: `resume` is set, and the unfinished files are missing, or are of another model or
-            another source.
+            another source; or another process writes to `out`.
         OSError: A file cannot be read or written.
-        ValueError: `batch_rows` is less than 1.
+        ValueError: `batch_rows` is less than 1, or `source` is no file of its own.
     """
     if batch_rows < 1:
         raise ValueError(f"batch_rows is {batch_rows}; expected at least 1")
-    with source.open("rb") as lines, ExitStack() as stack:
-        fingerprint = _fingerprint(model)
+    check_start(source, out, resume=resume)
+    with ExitStack() as stack:
+        lines = stack.enter_context(source.open("rb"))
+        scores = stack.enter_context(_opened(out))
+        lock_file(scores, out)
+        rejected = stack.enter_context(_opened(rejected_path(out)))
         digest = hashlib.blake2b()
-        if resume:
-            done = _read_progress(out, fingerprint)
-            _skip(lines, done, digest, source)
-        elif out.exists():
-            raise FileExistsError(f"{out} exists; expected a new file, or to resume an earlier run")
-        else:
-            done = _Progress(fingerprint, 0, "", 0, 0, 0, ScoreSummary())
-        scores = stack.enter_context(_open_at(out, done.out_bytes))
-        rejected = stack.enter_context(_open_at(rejected_path(out), done.rejected_bytes))
+        done = _begin(model, out, resume=resume)
+        _skip(lines, done, digest, source)
+        _cut(scores, done.out_bytes)
+        _cut(rejected, done.rejected_bytes)
+        # From here on the work can be resumed, before the first batch is done as well.
+        write_whole(progress_path(out), json.dumps(asdict(done)).encode())
         for batch in _batches(lines, digest, batch_rows):
             summary = _score_batch(model, source, batch, done, (scores, rejected))
             done = _Progress(
-                model=fingerprint,
+                model=done.model,
                 source_bytes=lines.tell(),
                 source_digest=digest.hexdigest(),
                 lines=done.lines + len(batch),
@@ -137,7 +171,7 @@ def score_file(
             report(done.source_bytes)
     if not done.summary.rejected:
         rejected_path(out).unlink()
-    progress_path(out).unlink(missing_ok=True)
+    progress_path(out).unlink()
     return done.summary
 
 
@@ -149,14 +183,8 @@ def _score_batch(
     files: tuple[BinaryIO, BinaryIO],
 ) -> ScoreSummary:
     """Scores the lines of `batch`, writes them, and returns the counts so far."""
-    rows: dict[int, StepRow] = {}
-    errors: dict[int, list[str]] = {}
-    for i, text in enumerate(batch):
-        if text.strip():
-            try:
-                rows[i] = parse_row(text)
-            except DataError as err:
-                errors[i] = [str(err)]
+    rows, errors = _read_rows(batch)
+    num_rows = len(rows) + len(errors)
     steps = {i: row.steps(source.parent) for i, row in rows.items()}
     scored = model.score_rows([step for group in steps.values() for step in group])
     scores, rejected = files
@@ -170,22 +198,36 @@ def _score_batch(
         if len(failed) < len(group):
             line = _record(done.lines + i + 1, rows[i], [s.action for s in group], scored, span)
             scores.write(msgspec.json.encode(line) + b"\n")
+            cut_rows += "num_cut" in line
         scored_actions += len(group) - len(failed)
-        cut_rows += bool(scored.num_cut[span.start])
     for i, messages in sorted(errors.items()):
         line = {
             "line": done.lines + i + 1,
             "errors": list(dict.fromkeys(messages)),
-            "row": batch[i][:_MAX_KEPT].decode("utf-8", "replace").rstrip("\r\n"),
+            "row": batch[i][:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r\n"),
         }
         rejected.write(msgspec.json.encode(line) + b"\n")
     before = done.summary
     return ScoreSummary(
-        rows=before.rows + sum(1 for text in batch if text.strip()),
+        rows=before.rows + num_rows,
         scored_actions=before.scored_actions + scored_actions,
         rejected=before.rejected + len(errors),
         cut_rows=before.cut_rows + cut_rows,
     )
+
+
+def _read_rows(batch: Sequence[bytes]) -> tuple[dict[int, StepRow], dict[int, list[str]]]:
+    """The rows of `batch` and why others are none, by their index; blank lines are neither."""
+    rows: dict[int, StepRow] = {}
+    errors: dict[int, list[str]] = {}
+    for i, text in enumerate(batch):
+        # Of a line beyond the limit only the beginning is here, and that may be blank.
+        if text.strip() or len(text) > MAX_LINE_BYTES:
+            try:
+                rows[i] = parse_row(text)
+            except DataError as err:
+                errors[i] = [str(err)]
+    return rows, errors
 
 
 def _record(
@@ -211,8 +253,9 @@ def _record(
     if row.id is not None:
         record["id"] = row.id
     record["scores"] = entries
-    if scored.num_cut[span.start]:
-        record["num_cut"] = int(scored.num_cut[span.start])
+    # A long action leaves less room for its state, and one that failed was not cut.
+    if num_cut := max(int(scored.num_cut[k]) for k in span):
+        record["num_cut"] = num_cut
     return record
 
 
@@ -234,24 +277,28 @@ def _batches(lines: BinaryIO, digest: Any, size: int) -> Iterator[list[bytes]]: 
 
 
 def _fingerprint(model: RewardModel) -> str:
-    files = ((file.name, file.sha256) for file in model.manifest.files)
-    return hashlib.blake2b(json.dumps(sorted(files)).encode(), digest_size=16).hexdigest()
+    """Equal for models that score alike: what the export measured and when is left out."""
+    manifest = asdict(replace(model.manifest, source="", license="", versions={}, checks={}))
+    text = json.dumps(manifest, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_progress(out: Path, fingerprint: str) -> _Progress:
+def _begin(model: RewardModel, out: Path, *, resume: bool) -> _Progress:
+    """Where to start: at nothing, or behind what an earlier call has done."""
+    fingerprint = _fingerprint(model)
+    if not resume:
+        return _Progress(fingerprint)
     path = progress_path(out)
     try:
         done = msgspec.json.decode(path.read_bytes(), type=_Progress)
-    except FileNotFoundError as err:
-        raise DataError(f"there is nothing to resume: {path} is missing") from err
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise DataError(f"the progress cannot be read: {err}", path=path) from err
     if done.model != fingerprint:
         raise DataError(f"{out} was begun with another model; expected the same", path=path)
     for file, expected in ((out, done.out_bytes), (rejected_path(out), done.rejected_bytes)):
-        size = file.stat().st_size if file.is_file() else -1
+        size = file.stat().st_size
         if size < expected:
-            raise DataError(f"{file} has {max(size, 0)} bytes; expected {expected} or more")
+            raise DataError(f"{file} has {size} bytes; expected {expected} or more")
     return done
 
 
@@ -264,13 +311,16 @@ def _skip(lines: BinaryIO, done: _Progress, digest: Any, source: Path) -> None: 
         raise DataError(f"{source} is not what the work began with; expected the same file")
 
 
-def _open_at(path: Path, size: int) -> BinaryIO:
-    """`path` for writing behind its first `size` bytes; what stood there is cut off."""
+def _opened(path: Path) -> BinaryIO:
+    """`path` for writing; what stands there stays."""
     path.touch()
-    stream = path.open("r+b")
+    return path.open("r+b")
+
+
+def _cut(stream: BinaryIO, size: int) -> None:
+    """Leaves the first `size` bytes and goes behind them."""
     stream.truncate(size)
     stream.seek(size)
-    return stream
 
 
 def _flushed(stream: BinaryIO) -> int:

@@ -5,7 +5,8 @@ r"""Steps in a file, one JSON object a line: what `similar-fast score` reads.
      "screenshot": "shots/2.png", "actions": ["click button \"Buy\"", "click link \"Help\""]}
 
 A row names one `action`, or the candidate `actions` of one state. A screenshot is a path from the
-file's folder. Further fields are left alone; `id` is copied to the row's scores.
+file's folder, or an absolute one. Further fields are left alone; `id` is copied to the row's
+scores.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class StepRow:
         actions: The candidates of one state.
         history: The actions so far, oldest first.
         observation: The screen in words.
-        screenshot: Path of a PNG, JPEG or WebP file, from the file's folder.
+        screenshot: Path of a PNG, JPEG or WebP file, from the file's folder or absolute.
         id: Anything.
     """
 
@@ -69,7 +70,7 @@ def parse_row(text: bytes, *, path: Path | None = None, line: int | None = None)
     """
     if len(text) > MAX_LINE_BYTES:
         raise DataError(
-            f"the line has {len(text)} bytes; expected at most {MAX_LINE_BYTES}",
+            f"the line has more than the {MAX_LINE_BYTES} bytes that a row may have",
             path=path,
             line=line,
         )

@@ -5,10 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from similar_fast.cli.output import Output
+from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
-    from similar_fast.manifest import Manifest, Piece, RewardSpec
+    from collections.abc import Sequence
+
+    from similar_fast.manifest import Manifest, ModelFile, Piece, RewardSpec
 
 __all__ = ["add_parser", "run"]
 
@@ -22,12 +24,16 @@ def add_parser(
         "inspect",
         parents=[shared],
         help="what a model's folder holds: family, sizes, hashes, bytes a token",
-        description="Reads a model's manifest and checks every file against its sha256. No graph "
+        description="Reads a model's manifest and checks every file against its sha256; no graph "
         "is opened. Exit code 3 where a file is missing or altered.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="FOLDER")
-    parser.add_argument("--no-verify", action="store_true", help="do not read the files' content")
+    parser.add_argument("model", type=Path, metavar="FOLDER", help="what similar-fast-export wrote")
+    parser.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="look at the files' sizes only: quick for a large model",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -37,36 +43,59 @@ def run(args: argparse.Namespace, output: Output) -> int:
     manifest = read_manifest(args.model, verify=not args.no_verify)
     kv_bytes = kv_bytes_per_token(manifest.reward.decoder) if manifest.reward else None
     output.text(
-        f"{args.model}: {manifest.family}, {manifest.dtype}",
-        f"  source          {manifest.source} ({manifest.license})",
+        f"{args.model}: {manifest.family}",
+        f"  stored as       {manifest.dtype}",
+        f"  source          {manifest.source}",
+        f"  licence         {manifest.license}",
         f"  hidden size     {manifest.hidden_size}",
         f"  positions       {manifest.max_positions} tokens at most",
     )
+    if manifest.embedding is not None:
+        kind = "of length 1" if manifest.embedding.is_normalized else "of any length"
+        output.text(f"  vector          {manifest.embedding.pooling} of the tokens, {kind}")
     if manifest.reward is not None:
         output.text(*_reward_lines(manifest.reward, kv_bytes or 0))
-    output.text("")
-    output.table(
-        "files, as the manifest names them" if args.no_verify else "files, each with its sha256",
-        ("file", "bytes", "sha256"),
-        [(file.name, file.size, file.sha256) for file in manifest.files],
-    )
+    output.text(*_file_lines(manifest.files, is_verified=not args.no_verify))
     for title, facts in (("checks of the export", manifest.checks), ("tools", manifest.versions)):
         if facts:
-            output.text("", title, *(f"  {name}  {value}" for name, value in facts.items()))
-    output.document(_document(manifest, kv_bytes))
+            width = max(map(len, facts))
+            output.text("", title, *(f"  {name:{width}}  {x}" for name, x in facts.items()))
+    output.document(_document(manifest, kv_bytes, is_verified=not args.no_verify))
     return 0
+
+
+def _file_lines(files: "Sequence[ModelFile]", *, is_verified: bool) -> list[str]:
+    """The files in aligned columns that fit a terminal; sha256 by its first digits."""
+    names = max((len(file.name) for file in files), default=0)
+    sizes = max((len(f"{file.size:,}") for file in files), default=0)
+    checked = "each is as its sha256 says" if is_verified else "sha256 not checked"
+    total = sum(file.size for file in files)
+    return [
+        "",
+        f"{count(len(files), 'file')}, {count(total, 'byte')}; {checked}",
+        *(f"  {f.name:{names}}  {f.size:>{sizes},}  {f.sha256[:16]}..." for f in files),
+    ]
 
 
 def _reward_lines(reward: "RewardSpec", kv_bytes: int) -> list[str]:
     heads, decoder = reward.heads, reward.decoder
     lines = [
         (
-            f"  KV cache        {kv_bytes} bytes a token ({len(decoder.layers)} layers, "
+            f"  KV cache        {kv_bytes:,} bytes a token ({len(decoder.layers)} layers, "
             f"{decoder.num_kv_heads} x {decoder.head_dim}, {decoder.kv_dtype})"
         ),
-        f"  attention       {decoder.attention}",
+        f"  attention       {decoder.attention}"
+        + (
+            f"; to the picture in the layers {', '.join(map(str, decoder.cross_layers))}"
+            if decoder.cross_layers
+            else ""
+        ),
         f"  heads           {'gated' if heads.is_gated else 'plain sum'}"
-        + ("; drawn at random: speed and parity, no quality" if heads.is_random else ""),
+        + (
+            "; drawn at random: good for speed and parity, not for quality"
+            if heads.is_random
+            else ""
+        ),
         f"  label scales    {', '.join(f'{scale:g}' for scale in heads.label_scales)}",
         (
             f"  prompt          {reward.prompt.layout}: {_pieces(reward.prompt.prefix)} | "
@@ -76,14 +105,14 @@ def _reward_lines(reward: "RewardSpec", kv_bytes: int) -> list[str]:
     if reward.patches is not None:
         patches = reward.patches
         lines.append(
-            f"  pictures        patches of {patches.patch_size} pixels, {patches.min_pixels} to "
-            f"{patches.max_pixels} pixels after the resize"
+            f"  pictures        patches of {patches.patch_size} x {patches.patch_size} pixels; "
+            f"{patches.min_pixels:,} to {patches.max_pixels:,} pixels after the resize"
         )
     if reward.tiles is not None:
         tiles = reward.tiles
         lines.append(
-            f"  pictures        up to {tiles.max_tiles} tiles of {tiles.tile_size} pixels, "
-            f"{tiles.tokens_per_tile} states each"
+            f"  pictures        up to {tiles.max_tiles} tiles of {tiles.tile_size} x "
+            f"{tiles.tile_size} pixels, {tiles.tokens_per_tile} states each"
         )
     return lines
 
@@ -98,5 +127,7 @@ def _pieces(pieces: "tuple[Piece, ...]") -> str:
     return " ".join(shown)
 
 
-def _document(manifest: "Manifest", kv_bytes: int | None) -> dict[str, object]:
-    return {**asdict(manifest), "kv_bytes_per_token": kv_bytes}
+def _document(
+    manifest: "Manifest", kv_bytes: int | None, *, is_verified: bool
+) -> dict[str, object]:
+    return {**asdict(manifest), "kv_bytes_per_token": kv_bytes, "is_verified": is_verified}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Bar", "Output"]
+__all__ = ["Bar", "Output", "count"]
 
 
 class Bar:
@@ -110,6 +110,11 @@ class Output:
         from rich.console import Console
 
         return Console(file=stream, soft_wrap=True)
+
+
+def count(number: int, noun: str) -> str:
+    """`number` and `noun` in words: `1 row`, `2 rows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _cell(value: object) -> str:
