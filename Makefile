@@ -139,10 +139,27 @@ bench-peers: build $(PEERS)/.done ## the tree search beside other packages' (dow
 	cargo build --quiet --locked --release -p similar-fast-benches --example peer_rate
 	$(BIN)/python benches/peers --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)
 
+OPTIMUM ?= .venv-optimum
+
+$(OPTIMUM)/.built: $(RUST)
+	$(PYTHON) -m venv $(OPTIMUM)
+	$(OPTIMUM)/bin/python -m pip install --quiet "maturin>=1.9,<2" optimum-onnx==0.1.0 "torch>=2.6,<3" safetensors jinja2
+	source $(OPTIMUM)/bin/activate && maturin develop --release --locked --quiet
+	touch $@
+
+.PHONY: test-optimum
+test-optimum: $(OPTIMUM)/.built ## our bert graph against optimum's, in an environment of its own (downloads 3 GB)
+	PYTHONPATH=export $(OPTIMUM)/bin/python benches/optimum_bert.py
+
+.PHONY: bench-prefix
+bench-prefix: build ## shared prefixes beside whole prompts and transformers' own cache; several states at once
+	OMP_NUM_THREADS=1 PYTHONPATH=export $(BIN)/python benches/bench_prefix.py
+	OMP_NUM_THREADS=1 PYTHONPATH=export $(BIN)/python benches/bench_states.py
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env
 
 .PHONY: clean
 clean: ## forget the virtual environment and all build products
-	rm -rf $(VENV) $(PEERS) $(PEERS)-batching target dist
+	rm -rf $(VENV) $(PEERS) $(PEERS)-batching $(OPTIMUM) target dist
