@@ -1,0 +1,232 @@
+"""Where the time of a search with `RewardModel` goes: the model, the environment, or ourselves.
+
+`Search` on MiniWoB, guided by a small text model with random weights, one thread. Timed are
+onnxruntime's own `run`, and every call of the environment; whatever is left of a run's wall time is
+our own: prompts, tokens, caches, masks, the tree, and Python between them. Each run starts with
+empty caches. Medians over tasks and seeds. The recorded environment needs no browser; `--browser`
+takes the live one, Chromium from PATH.
+
+    PYTHONPATH=export:tests python benches/bench_reward_search.py [--browser] [--json F]
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnxruntime
+from reward_models import export_random
+from similar_fast.envs.miniwob import MiniWob
+from similar_fast.envs.recorded import Recorded
+from similar_fast.protocols import Environment
+from similar_fast.reward import RewardModel
+from similar_fast.scoring import candidate_steps
+from similar_fast.search import Search
+from similar_fast.types import Action, Observation, SearchResult, StepResult
+
+MODELS = ("qwen2-256x4", "bert-384x6")
+TASKS = ("choose-list", "click-option", "click-tab-2", "enter-text", "login-user", "search-engine")
+SEEDS = (2000, 2001)
+NUM_SIMULATIONS = 32
+TOLERANCE = 1e-4
+GOAL_SHARE, GOAL_OWN_US = 0.9, 50.0
+
+
+@dataclass
+class Clock:
+    """Wall and CPU seconds inside of what is wrapped; no wrapped call may hold another."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.cpu += time.thread_time() - cpu
+            self.wall += time.perf_counter() - wall
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: object, **kwargs: object) -> object:
+            with self.running():
+                return call(*args, **kwargs)
+
+        return timed
+
+
+@dataclass
+class TimedEnvironment:
+    """An environment whose calls are timed."""
+
+    inner: Environment
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def relaunches(self) -> int:
+        return self.inner.relaunches
+
+    def reset(self, task: str, *, seed: int) -> Observation:
+        with self.clock.running():
+            return self.inner.reset(task, seed=seed)
+
+    def candidates(self) -> tuple[Action, ...]:
+        with self.clock.running():
+            return self.inner.candidates()
+
+    def step(self, action: Action) -> StepResult:
+        with self.clock.running():
+            return self.inner.step(action)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of one run.
+
+    Attributes:
+        seconds: Wall time of the whole run.
+        model: The share of it inside onnxruntime.
+        environment: The share of it inside the environment.
+        own_us: Microseconds of wall time outside of both, a scored action.
+        own_cpu_us: The same in CPU time of the searching thread.
+        actions: Actions that were scored.
+    """
+
+    seconds: float
+    model: float
+    environment: float
+    own_us: float
+    own_cpu_us: float
+    actions: int
+
+    @property
+    def share(self) -> float:
+        """What is not our own."""
+        return self.model + self.environment
+
+
+def new_search(model: RewardModel, num_simulations: int) -> Search:
+    return Search(model, num_simulations=num_simulations, seed=0)
+
+
+def measure(
+    model: RewardModel, env: Environment, task: str, *, seed: int, num_simulations: int
+) -> tuple[Parts, SearchResult]:
+    """One run that starts with empty caches, timed by parts."""
+    model.clear_caches()
+    before = model.stats.scored_steps
+    sessions, timed, whole = Clock(), TimedEnvironment(env), Clock()
+    run = sessions.around(onnxruntime.InferenceSession.run)
+    # A plain function, so that it is bound to the session as the method is.
+    with mock.patch.object(onnxruntime.InferenceSession, "run", run), whole.running():
+        result = new_search(model, num_simulations).run(timed, task, seed=seed)
+    actions = model.stats.scored_steps - before
+    assert actions, f"{task}, {seed}: nothing was scored"
+    own = whole.wall - sessions.wall - timed.clock.wall
+    own_cpu = whole.cpu - sessions.cpu - timed.clock.cpu
+    parts = Parts(
+        whole.wall,
+        sessions.wall / whole.wall,
+        timed.clock.wall / whole.wall,
+        1e6 * own / actions,
+        1e6 * own_cpu / actions,
+        actions,
+    )
+    return parts, result
+
+
+def check(model: RewardModel, env: Environment, task: str, *, seed: int, folder: Path) -> None:
+    """The scores of the first screen's candidates, shared and cached, equal those without."""
+    screen = env.reset(task, seed=seed)
+    steps = candidate_steps(screen, env.candidates(), ())
+    plain = RewardModel(folder, threads=1, deterministic=True, state_cache_bytes=0, verify=False)
+    found, expected = model.score(steps).total, plain.score(steps).total
+    np.testing.assert_allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    assert np.ptp(found) > 0, f"{task}: all candidates score the same"
+
+
+def run(
+    size: str,
+    env: Environment,
+    folder: Path,
+    *,
+    tasks: tuple[str, ...] = TASKS,
+    seeds: tuple[int, ...] = SEEDS,
+    num_simulations: int = NUM_SIMULATIONS,
+) -> list[Parts]:
+    """The parts of a run for each task and seed; a repeated run must find the same actions."""
+    model_folder = export_random(folder, size)
+    model = RewardModel(model_folder, providers="cpu", threads=1)
+    found = []
+    for task, seed in product(tasks, seeds):
+        check(model, env, task, seed=seed, folder=model_folder)
+        parts, result = measure(model, env, task, seed=seed, num_simulations=num_simulations)
+        found.append(parts)
+        if len(found) == 1:
+            again = new_search(model, num_simulations).run(env, task, seed=seed)
+            assert again.actions == result.actions, f"{task}, {seed}: timing changed the search"
+    return found
+
+
+def summary(runs: list[Parts]) -> dict[str, float]:
+    names = ("seconds", "model", "environment", "share", "own_us", "own_cpu_us", "actions")
+    return {
+        name: round(statistics.median(getattr(parts, name) for parts in runs), 4) for name in names
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--browser", action="store_true", help="play in Chromium")
+    parser.add_argument("--simulations", type=int, default=NUM_SIMULATIONS)
+    parser.add_argument("--model", choices=MODELS, help="one of them alone")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args()
+    env: Environment = MiniWob() if options.browser else Recorded.builtin()
+    figures: dict[str, dict[str, float]] = {}
+    try:
+        for size in (options.model,) if options.model else MODELS:
+            with tempfile.TemporaryDirectory() as scratch:
+                runs = run(size, env, Path(scratch), num_simulations=options.simulations)
+            figures[size] = summary(runs)
+    finally:
+        env.close()
+    print(
+        f"{len(TASKS) * len(SEEDS)} runs of {options.simulations} simulations, "
+        f"{'Chromium' if options.browser else 'recorded'}, one thread; medians of a run"
+    )
+    print(
+        f"goals: at least {GOAL_SHARE:.0%} in model or environment, "
+        f"at most {GOAL_OWN_US:.0f} us of our own an action"
+    )
+    header = ("wall s", "actions", "model", "env", "both", "own us", "own CPU us")
+    print(f"{'':14}" + "".join(f"{name:>12}" for name in header))
+    for size, row in figures.items():
+        print(
+            f"{size:14}{row['seconds']:12.3f}{row['actions']:12.0f}{row['model']:12.1%}"
+            f"{row['environment']:12.1%}{row['share']:12.1%}{row['own_us']:12.1f}"
+            f"{row['own_cpu_us']:12.1f}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
