@@ -116,10 +116,9 @@ class StateRunner:
         picture: Callable[[int], Mapping[str, Tensor]],
     ) -> NDArray[np.float32]:
         start, axes = state.tokens.next_position, len(state.tokens.positions)
-        positions = [
-            np.broadcast_to(np.arange(start, start + len(suffix)), (axes, len(suffix)))
-            for suffix in suffixes
-        ]
+        longest = max(map(len, suffixes), default=0)
+        places = np.broadcast_to(np.arange(start, start + longest), (axes, longest))
+        positions = [places[:, : len(suffix)] for suffix in suffixes]
         packs = pack(
             suffixes,
             positions,
