@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from prompt_checkpoints import image_token, save_checkpoint
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError, ModelError
+from similar_fast.kept import Kept
 from similar_fast.manifest import Piece, PromptSpec
 from similar_fast.prompts import SYSTEM_TEXT, Prompt, PromptWriter, chat_messages
 from similar_fast.prompts.cutting import StateTexts
-from similar_fast.prompts.kept import Kept
 from similar_fast.tokens import open_tokenizer
 from similar_fast.types import Step
 from similar_fast_export.chat_template import bert_prompt_spec, prompt_spec
