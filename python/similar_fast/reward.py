@@ -384,10 +384,13 @@ class RewardModel:
             gate_index=prompt.gate_index,
             picture=lambda start, stop: self._vision.prefix_feeds(tokens, start, stop, see=see),
         )
-        features.hidden[members] = self._runner.candidates(
+        # A slice where the candidates of a state come together, as a search sends them.
+        first, stop = members[0], members[-1] + 1
+        rows = slice(first, stop) if stop - first == len(members) else members
+        features.hidden[rows] = self._runner.candidates(
             state,
             [job.prompt.suffix for job in jobs],
             picture=lambda count: self._vision.suffix_feeds(count, see),
         )
         features.prompt_hidden[group] = state.prompt_hidden
-        features.group[members] = group
+        features.group[rows] = group
