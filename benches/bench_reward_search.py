@@ -2,20 +2,22 @@
 
 `Search` on MiniWoB, guided by a small text model with random weights, one thread. Timed are
 onnxruntime's own `run`, and every call of the environment; whatever is left of a run's wall time is
-our own: prompts, tokens, caches, masks, the tree, and Python between them. Each run starts with
-empty caches. Medians over tasks and seeds. The recorded environment needs no browser; `--browser`
-takes the live one, Chromium from PATH.
+our own: prompts, tokens, caches, masks, the tree, and Python between them. Its CPU time is split
+once more: the tokenizer, the rest of the scorer, the rest of the search. Each run starts with empty
+caches, the texts' tokens included. Medians over tasks and seeds. The recorded environment needs no
+browser; `--browser` takes the live one, Chromium from PATH.
 
     PYTHONPATH=export:tests python benches/bench_reward_search.py [--browser] [--json F]
 """
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -27,6 +29,7 @@ import onnxruntime
 from reward_models import export_random
 from similar_fast.envs.miniwob import MiniWob
 from similar_fast.envs.recorded import Recorded
+from similar_fast.prompts.template import Template
 from similar_fast.protocols import Environment
 from similar_fast.reward import RewardModel
 from similar_fast.scoring import candidate_steps
@@ -43,7 +46,7 @@ GOAL_SHARE, GOAL_OWN_US = 0.9, 50.0
 
 @dataclass
 class Clock:
-    """Wall and CPU seconds inside of what is wrapped; no wrapped call may hold another."""
+    """Wall and CPU seconds inside of what is wrapped; it may not call itself."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -106,6 +109,8 @@ class Parts:
         environment: The share of it inside the environment.
         own_us: Microseconds of wall time outside of both, a scored action.
         own_cpu_us: The same in CPU time of the searching thread.
+        tokens_us: The tokenizer's part of `own_cpu_us`.
+        scorer_us: The part of `RewardModel` beside tokenizer and model.
         actions: Actions that were scored.
     """
 
@@ -114,12 +119,19 @@ class Parts:
     environment: float
     own_us: float
     own_cpu_us: float
+    tokens_us: float
+    scorer_us: float
     actions: int
 
     @property
     def share(self) -> float:
         """What is not our own."""
         return self.model + self.environment
+
+    @property
+    def search_us(self) -> float:
+        """The part of `own_cpu_us` that is neither the tokenizer's nor the scorer's."""
+        return self.own_cpu_us - self.tokens_us - self.scorer_us
 
 
 def new_search(model: RewardModel, num_simulations: int) -> Search:
@@ -129,31 +141,45 @@ def new_search(model: RewardModel, num_simulations: int) -> Search:
 def measure(
     model: RewardModel, env: Environment, task: str, *, seed: int, num_simulations: int
 ) -> tuple[Parts, SearchResult]:
-    """One run that starts with empty caches, timed by parts."""
-    model.clear_caches()
-    before = model.stats.scored_steps
-    sessions, timed, whole = Clock(), TimedEnvironment(env), Clock()
-    run = sessions.around(onnxruntime.InferenceSession.run)
-    # A plain function, so that it is bound to the session as the method is.
-    with mock.patch.object(onnxruntime.InferenceSession, "run", run), whole.running():
+    """One run on a new model, timed by parts."""
+    timed, whole = TimedEnvironment(env), Clock()
+    with timing() as clocks, whole.running():
         result = new_search(model, num_simulations).run(timed, task, seed=seed)
-    actions = model.stats.scored_steps - before
+    actions = model.stats.scored_steps
     assert actions, f"{task}, {seed}: nothing was scored"
-    own = whole.wall - sessions.wall - timed.clock.wall
-    own_cpu = whole.cpu - sessions.cpu - timed.clock.cpu
+    sessions, tokens, scorer = clocks
+    scale = 1e6 / actions
     parts = Parts(
         whole.wall,
         sessions.wall / whole.wall,
         timed.clock.wall / whole.wall,
-        1e6 * own / actions,
-        1e6 * own_cpu / actions,
+        scale * (whole.wall - sessions.wall - timed.clock.wall),
+        scale * (whole.cpu - sessions.cpu - timed.clock.cpu),
+        scale * tokens.cpu,
+        scale * (scorer.cpu - sessions.cpu - tokens.cpu),
         actions,
     )
     return parts, result
 
 
+@contextmanager
+def timing() -> Iterator[tuple[Clock, Clock, Clock]]:
+    """Clocks of onnxruntime, of the tokenizer, and of the scorer, which calls both."""
+    timed = (
+        (onnxruntime.InferenceSession, "run"),
+        (Template, "write"),
+        (RewardModel, "score"),
+    )
+    clocks = Clock(), Clock(), Clock()
+    with ExitStack() as stack:
+        for clock, (owner, name) in zip(clocks, timed, strict=True):
+            around = clock.around(getattr(owner, name))
+            stack.enter_context(mock.patch.object(owner, name, around))
+        yield clocks
+
+
 def check(model: RewardModel, env: Environment, task: str, *, seed: int, folder: Path) -> None:
-    """The scores of the first screen's candidates, shared and cached, equal those without."""
+    """The scores of the first screen's candidates, run together, equal those of each alone."""
     screen = env.reset(task, seed=seed)
     steps = candidate_steps(screen, env.candidates(), ())
     plain = RewardModel(folder, threads=1, deterministic=True, state_cache_bytes=0, verify=False)
@@ -173,20 +199,26 @@ def run(
 ) -> list[Parts]:
     """The parts of a run for each task and seed; a repeated run must find the same actions."""
     model_folder = export_random(folder, size)
-    model = RewardModel(model_folder, providers="cpu", threads=1)
+    # What torch left behind is no part of a search, and the collector need not look at it.
+    gc.collect()
+    gc.freeze()
     found = []
     for task, seed in product(tasks, seeds):
-        check(model, env, task, seed=seed, folder=model_folder)
+        model = RewardModel(model_folder, providers="cpu", threads=1)
+        env.reset(task, seed=seed)  # what is read from a file is read here
         parts, result = measure(model, env, task, seed=seed, num_simulations=num_simulations)
         found.append(parts)
+        check(model, env, task, seed=seed, folder=model_folder)
         if len(found) == 1:
             again = new_search(model, num_simulations).run(env, task, seed=seed)
             assert again.actions == result.actions, f"{task}, {seed}: timing changed the search"
+    gc.unfreeze()
     return found
 
 
 def summary(runs: list[Parts]) -> dict[str, float]:
-    names = ("seconds", "model", "environment", "share", "own_us", "own_cpu_us", "actions")
+    names = ("seconds", "actions", "model", "environment", "share", "own_us", "own_cpu_us")
+    names += ("tokens_us", "scorer_us", "search_us")
     return {
         name: round(statistics.median(getattr(parts, name) for parts in runs), 4) for name in names
     }
@@ -216,13 +248,15 @@ def main() -> None:
         f"goals: at least {GOAL_SHARE:.0%} in model or environment, "
         f"at most {GOAL_OWN_US:.0f} us of our own an action"
     )
-    header = ("wall s", "actions", "model", "env", "both", "own us", "own CPU us")
-    print(f"{'':14}" + "".join(f"{name:>12}" for name in header))
+    header = ("wall s", "actions", "model", "env", "both", "own us", "CPU us")
+    parts = ("tokens us", "scorer us", "search us")
+    print(f"{'':12}" + "".join(f"{name:>10}" for name in header + parts))
     for size, row in figures.items():
         print(
-            f"{size:14}{row['seconds']:12.3f}{row['actions']:12.0f}{row['model']:12.1%}"
-            f"{row['environment']:12.1%}{row['share']:12.1%}{row['own_us']:12.1f}"
-            f"{row['own_cpu_us']:12.1f}"
+            f"{size:12}{row['seconds']:10.3f}{row['actions']:10.0f}{row['model']:10.1%}"
+            f"{row['environment']:10.1%}{row['share']:10.1%}{row['own_us']:10.0f}"
+            f"{row['own_cpu_us']:10.0f}{row['tokens_us']:10.0f}{row['scorer_us']:10.0f}"
+            f"{row['search_us']:10.0f}"
         )
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
