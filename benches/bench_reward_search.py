@@ -34,7 +34,7 @@ from similar_fast.protocols import Environment
 from similar_fast.reward import RewardModel
 from similar_fast.scoring import candidate_steps
 from similar_fast.search import Search
-from similar_fast.types import Action, Observation, SearchResult, StepResult
+from similar_fast.types import Action, Observation, SearchResult, Step, StepResult
 
 MODELS = ("qwen2-256x4", "bert-384x6")
 TASKS = ("choose-list", "click-option", "click-tab-2", "enter-text", "login-user", "search-engine")
@@ -216,6 +216,28 @@ def run(
     return found
 
 
+def score_alone(folder: Path, *, num_states: int = 40, num_actions: int = 16) -> dict[str, float]:
+    """Our own CPU microseconds an action in `RewardModel.score`, one state a call; medians.
+
+    `new` is the first call for a state, with the tokenizer in it, `known` the second.
+    """
+    model = RewardModel(folder, providers="cpu", threads=1)
+    own: dict[str, list[float]] = {"new": [], "known": []}
+    for state in range(num_states):
+        screen = f'button "Log in {state}"\n' * 8
+        steps = [
+            Step(f"Log in as {state}", (), f"click button {i}", screen) for i in range(num_actions)
+        ]
+        totals = []
+        for column in own.values():
+            with timing() as (sessions, _, scorer):
+                totals.append(model.score(steps).total)
+            column.append(1e6 * (scorer.cpu - sessions.cpu) / num_actions)
+        np.testing.assert_allclose(*totals, rtol=TOLERANCE, atol=TOLERANCE)
+    assert model.stats.states.hits == num_states
+    return {name: round(statistics.median(column), 1) for name, column in own.items()}
+
+
 def summary(runs: list[Parts]) -> dict[str, float]:
     names = ("seconds", "actions", "model", "environment", "share", "own_us", "own_cpu_us")
     names += ("tokens_us", "scorer_us", "search_us")
@@ -237,7 +259,9 @@ def main() -> None:
         for size in (options.model,) if options.model else MODELS:
             with tempfile.TemporaryDirectory() as scratch:
                 runs = run(size, env, Path(scratch), num_simulations=options.simulations)
+                alone = score_alone(Path(scratch, f"{size}-model"))
             figures[size] = summary(runs)
+            figures[size] |= {f"alone_{name}_us": us for name, us in alone.items()}
     finally:
         env.close()
     print(
@@ -258,6 +282,9 @@ def main() -> None:
             f"{row['own_cpu_us']:10.0f}{row['tokens_us']:10.0f}{row['scorer_us']:10.0f}"
             f"{row['search_us']:10.0f}"
         )
+    print("the scorer alone, 16 candidates a state, own CPU us an action: new state / known state")
+    for size, row in figures.items():
+        print(f"{size:12}{row['alone_new_us']:10.1f} / {row['alone_known_us']:.1f}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -27,6 +27,14 @@ def test_bench_reward_search_splits_a_run_into_its_parts(tmp_path: Path, size: s
     assert parts.actions > 1
 
 
+def test_bench_reward_search_times_the_scorer_alone(tmp_path: Path) -> None:
+    model = export_random(tmp_path, "qwen2-64x3")
+
+    own = bench_reward_search.score_alone(model, num_states=2, num_actions=3)
+
+    assert min(own["new"], own["known"]) > 0
+
+
 def test_bench_reward_threads_loses_nothing(tmp_path: Path) -> None:
     figures = bench_reward_threads.run(tmp_path, num_scores=200, num_threads=4)
 
