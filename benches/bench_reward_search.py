@@ -224,9 +224,11 @@ def score_alone(folder: Path, *, num_states: int = 40, num_actions: int = 16) ->
     model = RewardModel(folder, providers="cpu", threads=1)
     own: dict[str, list[float]] = {"new": [], "known": []}
     for state in range(num_states):
-        screen = f'button "Log in {state}"\n' * 8
+        # Words that every tokenizer knows: those that it does not know would all be the same.
+        name = " ".join("button" if state >> bit & 1 else "link" for bit in range(8))
         steps = [
-            Step(f"Log in as {state}", (), f"click button {i}", screen) for i in range(num_actions)
+            Step(f"click {name}", (), f"click {'button ' * i}link", f"{name}\n" * 8)
+            for i in range(num_actions)
         ]
         totals = []
         for column in own.values():

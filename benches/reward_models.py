@@ -11,7 +11,7 @@ from checkpoints import TEXT, bert, save
 from prompt_checkpoints import QWEN_CONTROLS, save_checkpoint
 from similar_fast.envs.recorded import Recorded
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
-from tokenizers import Tokenizer, trainers
+from tokenizers import Tokenizer, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 __all__ = ["SIZES", "export_checkpoint", "export_random"]
@@ -69,7 +69,10 @@ def _train_tokenizer(path: Path, family: str) -> None:
         record["added_tokens"] = record["added_tokens"][: len(QWEN_CONTROLS)]
         tokenizer = Tokenizer.from_str(json.dumps(record))
         trainer = trainers.BpeTrainer(
-            vocab_size=_VOCABULARY, special_tokens=QWEN_CONTROLS, show_progress=False
+            vocab_size=_VOCABULARY,
+            special_tokens=QWEN_CONTROLS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
         )
     tokenizer.train_from_iterator(_screens(), trainer)
     tokenizer.save(str(path))
