@@ -263,24 +263,14 @@ class RewardModel:
         """
         failed: dict[int, SimilarFastError] = {}
         features = self._run(steps, failed)
-        scores = Scores(
-            np.full(len(steps), np.nan, np.float32),
-            np.full((len(steps), len(DIMENSIONS)), np.nan, np.float32),
-            np.full((len(steps), len(DIMENSIONS)), np.nan, np.float32),
-        )
-        assert scores.dims is not None  # noqa: S101  # made above
-        assert scores.weights is not None  # noqa: S101  # made above
         good = [i for i in range(len(steps)) if i not in failed]
-        for rows in [[i] for i in good] if self.deterministic else [good] if good else []:
-            groups, group = np.unique(features.group[rows], return_inverse=True)
-            judged = self._backbone.judge(
-                features.hidden[rows], features.prompt_hidden[groups], group
-            )
-            scores.total[rows] = judged.total
-            scores.dims[rows] = judged.dims
-            scores.weights[rows] = judged.weights
-        for i in good:
-            if not np.isfinite(scores.total[i]):
+        if self.deterministic or failed or not good:
+            scores = self._judge_apart(features, good)
+        else:
+            judged = self._backbone.judge(features.hidden, features.prompt_hidden, features.group)
+            scores = Scores(judged.total, judged.dims, judged.weights)
+        for i in np.flatnonzero(~np.isfinite(scores.total)).tolist():
+            if i not in failed:
                 failed[i] = InferenceError(f"the score of step {i} is {scores.total[i]}")
         return ScoredRows(scores, failed, features.num_cut)
 
@@ -309,6 +299,20 @@ class RewardModel:
         """
         judged = self._backbone.judge(hidden, prompt_hidden, np.arange(len(hidden)))
         return Scores(judged.total, judged.dims, judged.weights)
+
+    def _judge_apart(self, features: _Features, good: list[int]) -> Scores:
+        """The scores of the steps `good`, whatever the features of the others hold; NaN there."""
+        n, width = len(features.hidden), len(DIMENSIONS)
+        total, dims, weights = (
+            np.full(shape, np.nan, np.float32) for shape in (n, (n, width), (n, width))
+        )
+        for rows in [[i] for i in good] if self.deterministic else [good] if good else []:
+            groups, group = np.unique(features.group[rows], return_inverse=True)
+            judged = self._backbone.judge(
+                features.hidden[rows], features.prompt_hidden[groups], group
+            )
+            total[rows], dims[rows], weights[rows] = judged.total, judged.dims, judged.weights
+        return Scores(total, dims, weights)
 
     def _run(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> _Features:
         """The features of `steps`, state by state; a step that fails is noted in `failed`."""
@@ -344,8 +348,10 @@ class RewardModel:
                 failed[i] = prompt
             else:
                 jobs[i] = _Job(prompt, screenshots[i])
-                with self._lock:
-                    self._counts += (1, len(prompt), prompt.num_cut)
+        read = [job.prompt for job in jobs.values()]
+        counts = len(read), sum(map(len, read)), sum(prompt.num_cut for prompt in read)
+        with self._lock:
+            self._counts += counts
         return jobs
 
     def _prompts(
@@ -378,10 +384,13 @@ class RewardModel:
             gate_index=prompt.gate_index,
             picture=lambda start, stop: self._vision.prefix_feeds(tokens, start, stop, see=see),
         )
-        features.hidden[members] = self._runner.candidates(
+        # A slice where the candidates of a state come together, as a search sends them.
+        first, stop = members[0], members[-1] + 1
+        rows = slice(first, stop) if stop - first == len(members) else members
+        features.hidden[rows] = self._runner.candidates(
             state,
             [job.prompt.suffix for job in jobs],
             picture=lambda count: self._vision.suffix_feeds(count, see),
         )
         features.prompt_hidden[group] = state.prompt_hidden
-        features.group[members] = group
+        features.group[rows] = group

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from similar_fast.backbone import Backbone, Row, shared_past
 from similar_fast.manifest import kv_bytes_per_token
-from similar_fast.prefix import pack
+from similar_fast.prefix import Pack, pack
 from similar_fast.runtime import Tensor
 from similar_fast.state_cache import PromptTokens, State, StateCache
 
@@ -94,20 +94,17 @@ class StateRunner:
 
         Args:
             state: What they continue.
-            suffixes: `[s]` int64 each, at least one token.
+            suffixes: At least one; `[s]` int64 each, at least one token.
             picture: Called with the number of tokens where these are run: what else the decoder
                 reads to see the state's picture.
 
         Raises:
             InferenceError: The session failed, or its states are not finite.
         """
-        hidden = np.empty((len(suffixes), len(state.prompt_hidden)), np.float32)
-        if self.deterministic:
-            for i, suffix in enumerate(suffixes):
-                hidden[i] = self._candidates(state, [suffix], picture)[0]
-        else:
-            hidden[:] = self._candidates(state, suffixes, picture)
-        return hidden
+        if not self.deterministic:
+            return self._candidates(state, suffixes, picture)
+        alone = [self._candidates(state, [suffix], picture) for suffix in suffixes]
+        return np.concatenate(alone)
 
     def _candidates(
         self,
@@ -116,10 +113,9 @@ class StateRunner:
         picture: Callable[[int], Mapping[str, Tensor]],
     ) -> NDArray[np.float32]:
         start, axes = state.tokens.next_position, len(state.tokens.positions)
-        positions = [
-            np.broadcast_to(np.arange(start, start + len(suffix)), (axes, len(suffix)))
-            for suffix in suffixes
-        ]
+        longest = max(map(len, suffixes), default=0)
+        places = np.arange(start, start + longest)[None].repeat(axes, axis=0)
+        positions = [places[:, : len(suffix)] for suffix in suffixes]
         packs = pack(
             suffixes,
             positions,
@@ -127,18 +123,27 @@ class StateRunner:
             max_tokens=self.max_batch_tokens,
             attention="causal" if self._spec.attention == "causal" else "block",
         )
-        hidden = np.empty((len(suffixes), len(state.prompt_hidden)), np.float32)
-        for packed in packs:
-            row = Row(
-                input_ids=packed.input_ids,
-                positions=packed.positions,
-                mask=packed.mask,
-                score_index=packed.score_index,
-                past=state.past,
-                picture=picture(len(packed.input_ids)),
-            )
-            hidden[packed.sequences] = self._run(row, keep=False)[0]
-        return hidden
+        hidden = [self._run_pack(state, packed, picture) for packed in packs]
+        if len(hidden) == 1:  # every sequence, in order
+            return hidden[0]
+        together = np.empty((len(suffixes), len(state.prompt_hidden)), np.float32)
+        for packed, part in zip(packs, hidden, strict=True):
+            together[packed.sequences] = part
+        return together
+
+    def _run_pack(
+        self, state: State, packed: Pack, picture: Callable[[int], Mapping[str, Tensor]]
+    ) -> NDArray[np.float32]:
+        """`[K, H]`: the state of each sequence's last token."""
+        row = Row(
+            input_ids=packed.input_ids,
+            positions=packed.positions,
+            mask=packed.mask,
+            score_index=packed.score_index,
+            past=state.past,
+            picture=picture(len(packed.input_ids)),
+        )
+        return self._run(row, keep=False)[0]
 
     def _known_beginning(
         self, found: tuple[State, int] | None, gate_index: int

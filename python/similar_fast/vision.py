@@ -266,5 +266,5 @@ class CrossVision:
 
 
 def _text_tokens(ids: NDArray[np.int64], axes: int) -> PromptTokens:
-    positions = np.broadcast_to(np.arange(len(ids)), (axes, len(ids)))
+    positions = np.arange(len(ids))[None].repeat(axes, axis=0)
     return PromptTokens(ids, np.zeros(len(ids), np.uint64), positions, len(ids))
