@@ -266,7 +266,7 @@ def _checked(stored: Sequence[Stored], arrays: Sequence[NDArray[Any]]) -> list[N
         if array.shape != tensor.shape:
             raise ModelError(f"{tensor.name} has the shape {array.shape}; expected {tensor.shape}")
     return [
-        np.ascontiguousarray(array, tensor.dtype)
+        np.asarray(array, tensor.dtype, order="C")  # keeps what has no axes as it is
         for tensor, array in zip(stored, arrays, strict=True)
     ]
 
@@ -275,4 +275,4 @@ def _converted(values: NDArray[np.float32], stored: Stored) -> NDArray[Any]:
     limit = float(np.finfo(stored.dtype).max)
     if values.size and max(-float(values.min()), float(values.max())) > limit:
         raise ModelError(f"{stored.name} holds values beyond {limit:.0f}, the most of fp16")
-    return np.ascontiguousarray(values, stored.dtype)
+    return np.asarray(values, stored.dtype)
