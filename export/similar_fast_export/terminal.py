@@ -50,6 +50,7 @@ def spectator(*, is_quiet: bool) -> Iterator[Spectator]:
 
         def report(words: str) -> None:
             progress.update(task, visible=False)
+            progress.refresh()  # or the bar is drawn once more below the words
             console.print(words, markup=False, highlight=False)
 
         def watch(now: ExportProgress) -> None:
