@@ -177,3 +177,18 @@ def test_own_states_show_pictures_to_models_that_see(has_vision: bool) -> None: 
     shown = [steps[0].screenshot is not None for steps in states]
     assert any(shown) is has_vision
     assert not all(shown)
+
+
+def test_table_of_a_quantised_build_is_float16_as_the_manifest_says(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "MIN_RANK_AGREEMENT", 0.0)
+
+    manifest = export(exported("qwen2")[0], tmp_path / "m", dtype="int8")
+
+    graph = onnx.load(str(tmp_path / "m" / "decoder.onnx")).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert types.pop("embed_tokens") == onnx.TensorProto.FLOAT16
+    assert onnx.TensorProto.FLOAT16 not in types.values()
+    assert onnx.TensorProto.UINT8 in types.values()
+    assert "tables float16, the rest float32" in manifest.dtype

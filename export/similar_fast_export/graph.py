@@ -21,7 +21,7 @@ from similar_fast_export.weight import Weight
 __all__ = ["BOOL", "FLOAT", "FLOAT16", "INT64", "UINT8", "Dtype", "Graph", "Shape", "Stored"]
 
 Dtype = Literal["fp32", "fp16", "int8", "int4"]
-"""How the matrices are stored; int8 and int4 leave everything else float32."""
+"""How the matrices are stored; int8 and int4 leave tables float16, the rest float32."""
 
 FLOAT, FLOAT16 = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
 INT64, BOOL, UINT8 = int(TensorProto.INT64), int(TensorProto.BOOL), int(TensorProto.UINT8)

@@ -41,8 +41,8 @@ __all__ = ["DTYPES", "ExportOptions", "export_reward_model"]
 DTYPES: dict[Dtype, str] = {
     "fp32": "float32",
     "fp16": "float16, sums in float32",
-    "int8": "int8 weights, one float scale for 32 of them; the rest float32",
-    "int4": "int4 weights, one float scale for 32 of them; the rest float32",
+    "int8": "int8 weights, one float scale for 32 of them; tables float16, the rest float32",
+    "int4": "int4 weights, one float scale for 32 of them; tables float16, the rest float32",
 }
 """How the weights can be stored, and the manifest's words for it."""
 
