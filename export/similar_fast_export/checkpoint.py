@@ -4,9 +4,10 @@ Source: the layout of a safetensors file is 8 bytes with the header's length, a 
 tensors' bytes (huggingface/safetensors, README, "Format"); an index names each tensor's file.
 """
 
+import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ class Checkpoint:
                 f"{', '.join(FAMILIES)}"
             )
         self._places = _find_tensors(self.folder)
+        self._on_read: Callable[[int], None] = lambda _: None
+
+    def watched(self, on_read: Callable[[int], None]) -> "Checkpoint":
+        """The same checkpoint, which tells `on_read` how many bytes each tensor had, once read."""
+        other = copy.copy(self)
+        other._on_read = on_read  # noqa: SLF001  # of the same class
+        return other
 
     @property
     def names(self) -> list[str]:
@@ -115,7 +123,7 @@ class Checkpoint:
         """The sizes of the tensor `name`, without reading it.
 
         Raises:
-            ModelError: There is none of that name.
+            ModelError: There is none of that name, or it holds no floats that can be exported.
         """
         return self._place(name).shape
 
@@ -123,8 +131,7 @@ class Checkpoint:
         """The tensor `name` as float32, read from the disk now and kept by nobody.
 
         Raises:
-            ModelError: There is none of that name, its file was altered since, or a value is NaN
-                or infinite.
+            ModelError: As `shape`; or its file was altered since, or a value is NaN or infinite.
         """
         place = self._place(name)
         raw = self._read(place)
@@ -137,13 +144,14 @@ class Checkpoint:
         # The extremes are NaN or infinite where a value is, and need no second array.
         if floats.size and not (np.isfinite(floats.min()) and np.isfinite(floats.max())):
             raise ModelError(f"{place.path}: {name} holds NaN or infinite values")
+        self._on_read(_size(place))
         return floats
 
     def weight(self, name: str, shape: tuple[int, ...] | None = None) -> Weight:
         """The tensor `name`, to be read later; `shape` is what is expected of it.
 
         Raises:
-            ModelError: There is none of that name, or it has another shape.
+            ModelError: As `shape`; or it has another shape.
         """
         found = self.shape(name)
         if shape is not None and found != shape:
@@ -168,9 +176,14 @@ class Checkpoint:
 
     def _place(self, name: str) -> _Place:
         try:
-            return self._places[name]
+            place = self._places[name]
         except KeyError:
             raise ModelError(f"{self.folder} has no tensor {name}") from None
+        if place.dtype not in _DTYPES:
+            raise ModelError(
+                f"{place.path}: {name} is of {place.dtype}; expected {', '.join(_DTYPES)}"
+            )
+        return place
 
     def _read(self, place: _Place) -> NDArray[Any]:
         count = math.prod(place.shape)
@@ -277,7 +290,7 @@ def _parse_place(path: Path, name: str, entry: Mapping[str, Any], start: int) ->
     try:
         dtype, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
         begin, end = (int(offset) for offset in entry["data_offsets"])
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError) as err:
         raise ModelError(f"{path} describes {name} as {entry}") from err
     if dtype not in _DTYPES:
         # Buffers of integers or booleans occur; they are refused only where one is asked for.

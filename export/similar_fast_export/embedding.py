@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -17,6 +16,7 @@ from similar_fast.manifest import EmbeddingSpec, Manifest, describe_file, write_
 from similar_fast.runtime import onnxruntime_distributions
 
 from similar_fast_export.bert import BertConfig, bert_embedding_graph
+from similar_fast_export.scratch import scratch_beside
 
 __all__ = ["MIN_RANK_AGREEMENT", "export_embedding", "rank_agreement"]
 
@@ -54,14 +54,11 @@ def export_embedding(
         ModelError: The source is of another architecture, or int8 orders the actions differently
             from fp32 too often.
     """
-    if out.exists():
-        raise FileExistsError(f"{out} exists; expected a new folder")
     config = _read_config(source)
     origin = f"{name}, weights sha256 {describe_file(source / 'model.safetensors').sha256}"
     instructions, actions = _read_texts(texts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folders = {kind: Path(scratch, kind) for kind in _DTYPES}
+    with scratch_beside(out) as scratch:
+        folders = {kind: scratch / kind for kind in _DTYPES}
         for kind, folder in folders.items():
             _write_model(folder, source, config, kind=kind)
             write_manifest(folder, _describe(folder, config, kind, origin, license_id))

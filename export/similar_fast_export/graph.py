@@ -21,7 +21,7 @@ from similar_fast_export.weight import Weight
 __all__ = ["BOOL", "FLOAT", "FLOAT16", "INT64", "UINT8", "Dtype", "Graph", "Shape", "Stored"]
 
 Dtype = Literal["fp32", "fp16", "int8", "int4"]
-"""How the matrices are stored; int8 and int4 leave everything else float32."""
+"""How the matrices are stored; int8 and int4 leave tables float16, the rest float32."""
 
 FLOAT, FLOAT16 = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
 INT64, BOOL, UINT8 = int(TensorProto.INT64), int(TensorProto.BOOL), int(TensorProto.UINT8)
@@ -266,7 +266,7 @@ def _checked(stored: Sequence[Stored], arrays: Sequence[NDArray[Any]]) -> list[N
         if array.shape != tensor.shape:
             raise ModelError(f"{tensor.name} has the shape {array.shape}; expected {tensor.shape}")
     return [
-        np.ascontiguousarray(array, tensor.dtype)
+        np.asarray(array, tensor.dtype, order="C")  # keeps what has no axes as it is
         for tensor, array in zip(stored, arrays, strict=True)
     ]
 
@@ -275,4 +275,4 @@ def _converted(values: NDArray[np.float32], stored: Stored) -> NDArray[Any]:
     limit = float(np.finfo(stored.dtype).max)
     if values.size and max(-float(values.min()), float(values.max())) > limit:
         raise ModelError(f"{stored.name} holds values beyond {limit:.0f}, the most of fp16")
-    return np.ascontiguousarray(values, stored.dtype)
+    return np.asarray(values, stored.dtype)

@@ -4,8 +4,10 @@ The oracle of `--verify`, of the tests and of the benches. It wants the extra `v
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from similar_fast_export.chat_template import TEMPLATE_DATE, read_template
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Reference", "WholePrompt"]
+__all__ = ["Reference", "WholePrompt", "check_installed"]
 
 _Floats = NDArray[np.float32]
 
@@ -41,6 +43,17 @@ class WholePrompt:
     gate: int
     num_prefix: int
     image: dict[str, Any]
+
+
+def check_installed() -> None:
+    """Asks for what a comparison with transformers needs, before anything long begins.
+
+    Raises:
+        ModuleNotFoundError: A package of the extra `verify` is not installed.
+    """
+    for name in ("torch", "transformers", "PIL"):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
 
 class Reference:
@@ -73,9 +86,10 @@ class Reference:
             raise ValueError(f"the manifest is of the family {manifest.family!r}, no reward model")
         self._spec = manifest.reward
         self._family = manifest.family
-        self.model = AutoModel.from_pretrained(
-            checkpoint, dtype=getattr(torch, dtype), local_files_only=True
-        ).eval()
+        with _quiet():
+            self.model = AutoModel.from_pretrained(
+                checkpoint, dtype=getattr(torch, dtype), local_files_only=True
+            ).eval()
         if self._family == "mllama":
             _keep_inputs(self.model.vision_model)
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint, local_files_only=True)
@@ -185,6 +199,22 @@ class Reference:
         mask = torch.zeros(1, 1, n, n)
         mask[:, :, : prompt.num_prefix, prompt.num_prefix :] = torch.finfo(torch.float32).min
         return {"attention_mask": mask}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bar, and no report on the tensors that only generating words needs."""
+    from transformers.utils import logging  # noqa: PLC0415  # an extra
+
+    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _keep_inputs(vision: "torch.nn.Module") -> None:

@@ -4,7 +4,6 @@ A family is a line of `_BACKBONES`: which graphs it has and who builds them.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -31,7 +30,10 @@ from similar_fast_export.decoder import build_decoder
 from similar_fast_export.graph import Dtype
 from similar_fast_export.heads import build_heads, random_heads
 from similar_fast_export.mllama import build_mllama
-from similar_fast_export.verify import check_ranks, check_scores
+from similar_fast_export.progress import Meter, Watch
+from similar_fast_export.reference import check_installed
+from similar_fast_export.scratch import scratch_beside
+from similar_fast_export.verify import check_ranks, check_scores, read_states
 from similar_fast_export.vision_qwen import build_vision
 
 __all__ = ["DTYPES", "ExportOptions", "export_reward_model"]
@@ -39,8 +41,8 @@ __all__ = ["DTYPES", "ExportOptions", "export_reward_model"]
 DTYPES: dict[Dtype, str] = {
     "fp32": "float32",
     "fp16": "float16, sums in float32",
-    "int8": "int8 weights, one float scale for 32 of them; the rest float32",
-    "int4": "int4 weights, one float scale for 32 of them; the rest float32",
+    "int8": "int8 weights, one float scale for 32 of them; tables float16, the rest float32",
+    "int4": "int4 weights, one float scale for 32 of them; tables float16, the rest float32",
 }
 """How the weights can be stored, and the manifest's words for it."""
 
@@ -55,6 +57,8 @@ _PROVENANCE = (
 )
 """Files of the checkpoint that are kept beside the graphs to say where they came from."""
 
+_QUANTISED = {"int8", "int4"}
+_VISUAL = {"qwen2_vl", "qwen2_5_vl", "mllama"}
 _TOOLS = ("numpy", "onnx", "safetensors", "similar-fast", "tokenizers")
 
 Report = Callable[[str], None]
@@ -67,14 +71,15 @@ class ExportOptions:
 
     Attributes:
         heads: A file of heads in safetensors; None for `heads.safetensors` of the checkpoint.
-        random_heads: A seed to draw heads from instead; they show speed and parity, no quality.
+        random_heads: A seed, at least 0, to draw heads from instead; they show speed and parity,
+            no quality.
         dtype: How weights are stored.
         layout: What comes first in the user's turn.
         name: What the model is called where it was published.
         license_id: SPDX identifier of the weights' licence.
         inputs: JSON lines of steps that a quantised build is compared on; None for our own.
         verify: Whether to compare with transformers.
-        seed: Of the steps that `verify` draws.
+        seed: Of the steps that `verify` draws, at least 0.
     """
 
     heads: Path | None = None
@@ -123,39 +128,50 @@ _BACKBONES: dict[str, Callable[[Checkpoint, Path, Dtype], _Backbone]] = {
 
 
 def export_reward_model(
-    checkpoint: Path, out: Path, options: ExportOptions, *, report: Report = lambda _: None
+    checkpoint: Path,
+    out: Path,
+    options: ExportOptions,
+    *,
+    report: Report = lambda _: None,
+    watch: Watch = lambda _: None,
 ) -> Manifest:
     """Writes the model of `checkpoint` to the new folder `out` and returns its manifest.
 
     The folder appears whole or not at all. The same source and tools give the same bytes. Weights
-    are read, changed and written one by one.
+    are read, changed and written one by one. What can be refused early, is: the weights come last.
 
     Args:
         checkpoint: A Hugging Face folder: `config.json`, safetensors, `tokenizer.json`.
         out: The folder to make.
         options: How.
         report: Told what comes next.
+        watch: Told how much of the weights was read, after each tensor.
 
     Raises:
         FileExistsError: `out` exists.
-        FileNotFoundError: A file of the checkpoint is missing.
-        ModelError: The checkpoint or the heads are broken or of a kind that cannot be exported; a
-            quantised build orders actions too differently; `verify` found too large an error.
+        ModelError: The checkpoint or the heads are missing, broken or of a kind that cannot be
+            exported; a quantised build orders actions too differently; `verify` found too large
+            an error.
+        DataError: A row of `inputs` is broken.
+        ModuleNotFoundError: `verify` was asked for and torch or transformers is not installed.
+        ValueError: A seed is negative, heads are both named and drawn, or `inputs` are named for a
+            build that is not quantised.
     """
-    if out.exists():
-        raise FileExistsError(f"{out} exists; expected a new folder")
-    source = Checkpoint(checkpoint)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch, "model")
-        manifest = _write(source, folder, options, report)
+    _check_options(options)
+    with scratch_beside(out) as scratch:
+        source = Checkpoint(checkpoint)
+        folder = scratch / "model"
         checks: dict[str, float] = {}
-        if options.dtype in {"int8", "int4"}:
+        if options.dtype in _QUANTISED:
+            states = read_states(options.inputs, has_vision=source.family in _VISUAL)
+            manifest = _write(source, folder, options, report, watch)
+            whole = scratch / "float32"
+            _write(source, whole, replace(options, dtype="fp32"), report, watch)
             report("comparing with float32")
-            whole = Path(scratch, "float32")
-            _write(source, whole, replace(options, dtype="fp32"), report)
-            checks |= check_ranks(folder, whole, options.inputs)
+            checks |= check_ranks(folder, whole, states)
             shutil.rmtree(whole)
+        else:
+            manifest = _write(source, folder, options, report, watch)
         if options.verify:
             report("comparing with transformers")
             checks |= check_scores(folder, checkpoint, dtype=options.dtype, seed=options.seed)
@@ -165,21 +181,33 @@ def export_reward_model(
     return manifest
 
 
-def _write(source: Checkpoint, folder: Path, options: ExportOptions, report: Report) -> Manifest:
+def _check_options(options: ExportOptions) -> None:
+    seeds = {"random_heads": options.random_heads or 0, "seed": options.seed}
+    for name, seed in seeds.items():
+        if seed < 0:
+            raise ValueError(f"{name} is {seed}; expected a seed of at least 0")
+    if options.heads is not None and options.random_heads is not None:
+        raise ValueError(f"heads are {options.heads} and drawn at random; expected one of the two")
+    if options.inputs is not None and options.dtype not in _QUANTISED:
+        raise ValueError(
+            f"inputs are {options.inputs} and the dtype is {options.dtype}; expected int8 or int4, "
+            "which alone are compared on them"
+        )
+    if options.verify:
+        check_installed()
+
+
+def _write(
+    source: Checkpoint, folder: Path, options: ExportOptions, report: Report, watch: Watch
+) -> Manifest:
     """One folder with its manifest, nothing measured yet."""
     family = source.family
-    if family not in _BACKBONES:
-        raise ModelError(
-            f"{source.folder} is of the family {family!r}; expected one of {sorted(_BACKBONES)}"
-        )
     folder.mkdir()
-    report(f"writing {options.dtype} graphs")
-    backbone = _BACKBONES[family](source, folder, options.dtype)
     heads = _write_heads(source, folder, options)
-    shutil.copyfile(source.folder / "tokenizer.json", folder / "tokenizer.json")
-    for name in _PROVENANCE:
-        if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, folder / name)
+    _copy_files(source.folder, folder)
+    report(f"writing {options.dtype} graphs")
+    meter = Meter(folder, source.num_bytes, watch)
+    backbone = _BACKBONES[family](source.watched(meter.advance), folder, options.dtype)
     vision = backbone.patches or backbone.tiles
     if family == "bert":
         prompt = bert_prompt_spec(source.folder, options.layout)
@@ -192,13 +220,23 @@ def _write(source: Checkpoint, folder: Path, options: ExportOptions, report: Rep
         max_positions=source.max_positions,
         dtype=DTYPES[options.dtype],
         license=options.license_id,
-        source=options.name or source.folder.name,
+        source=options.name or source.folder.resolve().name,
         files=tuple(describe_file(path) for path in sorted(folder.iterdir())),
         reward=RewardSpec(backbone.decoder, prompt, heads, backbone.patches, backbone.tiles),
         versions=_versions(),
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def _copy_files(source: Path, folder: Path) -> None:
+    path = source / "tokenizer.json"
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; expected the tokenizer of the checkpoint")
+    shutil.copyfile(path, folder / path.name)
+    for name in _PROVENANCE:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def _write_heads(source: Checkpoint, folder: Path, options: ExportOptions) -> HeadsSpec:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -15,10 +15,18 @@ from similar_fast.reward import RewardModel
 from similar_fast.steps_file import read_steps
 from similar_fast.types import Scores, Step
 
+from similar_fast_export.checkpoint import read_json
 from similar_fast_export.embedding import MIN_RANK_AGREEMENT
 from similar_fast_export.reference import Reference
 
-__all__ = ["MAX_ERROR", "check_ranks", "check_scores", "pair_agreement", "random_states"]
+__all__ = [
+    "MAX_ERROR",
+    "check_ranks",
+    "check_scores",
+    "pair_agreement",
+    "random_states",
+    "read_states",
+]
 
 MAX_ERROR = 1e-4
 """Largest difference from transformers in float32, in any dimension, weight or total."""
@@ -33,18 +41,17 @@ _WORDS = _TEXT.split()
 _Floats = NDArray[np.float32]
 
 
-def check_ranks(folder: Path, whole: Path, inputs: Path | None) -> dict[str, float]:
+def check_ranks(folder: Path, whole: Path, states: Sequence[Sequence[Step]]) -> dict[str, float]:
     """How often the model in `folder` orders two actions of a state as the one in `whole` does.
 
     Args:
         folder: The quantised build.
         whole: The same in float32.
-        inputs: JSON lines, see `similar_fast.steps_file`; None for the ones of this package.
+        states: The candidates of each state, see `read_states`.
 
     Raises:
         ModelError: Less than `MIN_RANK_AGREEMENT` of the pairs are ordered alike.
     """
-    states = _own_states() if inputs is None else _states_of(inputs)
     models = [RewardModel(path, providers="cpu", verify=False) for path in (whole, folder)]
     reference, other = ([model.score(steps) for steps in states] for model in models)
     agreement = pair_agreement(reference, other)
@@ -70,12 +77,18 @@ def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> di
         seed: Of the states.
 
     Raises:
-        ModelError: The differences are too large.
+        ModelError: The differences are too large, or the checkpoint is of another family.
     """
+    family = read_json(checkpoint / "config.json").get("model_type")
+    manifest = read_manifest(folder, verify=False)
+    if family != manifest.family:
+        raise ModelError(
+            f"{checkpoint} is of the family {family!r}; {folder} of {manifest.family!r}"
+        )
     model = RewardModel(folder, providers="cpu", verify=False)
-    reference = Reference(checkpoint, read_manifest(folder, verify=False))
-    has_vision = model.manifest.reward is not None and bool(
-        model.manifest.reward.patches or model.manifest.reward.tiles
+    reference = Reference(checkpoint, manifest)
+    has_vision = manifest.reward is not None and bool(
+        manifest.reward.patches or manifest.reward.tiles
     )
     states = random_states(seed, has_vision=has_vision)
     # What is cut to fit is not what transformers would read.
@@ -102,6 +115,33 @@ def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> di
             f"transformers does; expected at least {MIN_RANK_AGREEMENT}"
         )
     return {name: float(f"{value:.4g}") for name, value in checks.items()}
+
+
+def read_states(inputs: Path | None, *, has_vision: bool) -> list[list[Step]]:
+    """The candidates of each state that a quantised build is compared on.
+
+    Args:
+        inputs: JSON lines, see `similar_fast.steps_file`, those of one state together or not; None
+            for the ones of this package.
+        has_vision: Whether half of the package's own have a screenshot.
+
+    Raises:
+        DataError: A row is broken.
+        ModelError: No state has two actions, so that there is no order to compare.
+        OSError: The file cannot be read.
+    """
+    if inputs is None:
+        return _own_states(has_vision=has_vision)
+    states: dict[Hashable, list[Step]] = {}
+    for step in read_steps(inputs):
+        # Screenshots of one row, or of one file, are one state's.
+        shot = step.screenshot
+        picture = (shot.func, shot.args) if isinstance(shot, partial) else shot
+        key = (step.instruction, step.history, step.observation, picture)
+        states.setdefault(key, []).append(step)
+    if all(len(steps) < 2 for steps in states.values()):
+        raise ModelError(f"{inputs} holds no state with two actions; expected at least one")
+    return list(states.values())
 
 
 def pair_agreement(reference: Sequence[Scores], other: Sequence[Scores]) -> float:
@@ -161,16 +201,12 @@ def _reference_scores(model: RewardModel, reference: Reference, steps: list[Step
     return model.judge(hidden, prompt_hidden)
 
 
-def _own_states() -> list[list[Step]]:
+def _own_states(*, has_vision: bool) -> list[list[Step]]:
     text = (resources.files("similar_fast_export") / "texts.jsonl").read_text("utf-8")
-    records = [json.loads(line) for line in text.splitlines()]
-    return [[Step(r["instruction"], (), action) for action in r["actions"]] for r in records]
-
-
-def _states_of(path: Path) -> list[list[Step]]:
-    """The rows of a file, those of one state together."""
-    states: dict[tuple[str, tuple[str, ...], str], list[Step]] = {}
-    for row in read_steps(path):
-        key = (row.instruction, row.history, row.observation)
-        states.setdefault(key, []).append(row)
-    return list(states.values())
+    states = []
+    for i, line in enumerate(text.splitlines()):
+        record = json.loads(line)
+        shot = partial(_picture, _SIZES[i % len(_SIZES)], i) if has_vision and i % 2 else None
+        steps = [Step(record["instruction"], (), x, screenshot=shot) for x in record["actions"]]
+        states.append(steps)
+    return states

@@ -1,0 +1,195 @@
+"""What an export is held against: transformers, and float32 for quantised builds."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from exports import (
+    FAMILIES,
+    Export,
+    alter,
+    export,
+    nothing_left,
+    scores,
+)
+from similar_fast.errors import DataError, ModelError
+from similar_fast.manifest import read_manifest
+from similar_fast_export import reward_model, verify
+from similar_fast_export.graph import Dtype, Graph
+from similar_fast_export.reward_model import DTYPES
+from similar_fast_export.verify import check_scores, pair_agreement, read_states
+
+if TYPE_CHECKING:
+    from similar_fast import Step
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_verify_passes_and_is_recorded(exported: Export, tmp_path: Path, family: str) -> None:
+    checkpoint, _ = exported(family)
+
+    manifest = export(checkpoint, tmp_path / "m", verify=True, seed=1)
+
+    assert manifest.checks["transformers_rank_agreement"] == 1
+    errors = [value for name, value in manifest.checks.items() if "error" in name]
+    assert len(errors) == 3
+    assert 0 < max(errors) < 1e-4
+    assert read_manifest(tmp_path / "m").checks == manifest.checks
+
+
+def test_verify_refuses_a_wrong_conversion_and_nothing_is_left(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, _ = exported("qwen2")
+    save = Graph.save
+
+    def save_wrongly(graph: Graph, path: Path) -> None:
+        save(graph, path)
+        if path.name == "decoder.onnx":
+            alter(path)
+
+    monkeypatch.setattr(Graph, "save", save_wrongly)
+
+    with nothing_left(tmp_path), pytest.raises(ModelError, match=r"_error_\w+ is .*at most 0.0001"):
+        export(checkpoint, tmp_path / "m", verify=True)
+
+
+def test_verify_refuses_a_checkpoint_of_another_family(exported: Export) -> None:
+    with pytest.raises(ModelError, match=r"of the family 'bert'; .* of 'qwen2'"):
+        check_scores(exported("qwen2")[1], exported("bert")[0], dtype="fp32", seed=0)
+
+
+def test_verify_without_transformers_fails_before_the_weights_are_read(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+
+    with nothing_left(tmp_path), pytest.raises(ModuleNotFoundError, match="transformers"):
+        export(exported("bert")[0], tmp_path / "m", verify=True)
+
+
+TOLERANCES: dict[Dtype, float] = {"fp16": 0.05, "int8": 0.6, "int4": 6.0}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("family", ["bert", "qwen2", "qwen2_vl"])
+def test_smaller_builds_load_and_score_near_fp32(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, dtype: Dtype
+) -> None:
+    monkeypatch.setattr(verify, "MIN_RANK_AGREEMENT", 0.5)
+    checkpoint, whole = exported(family)
+
+    manifest = export(checkpoint, tmp_path / "m", dtype=dtype)
+
+    difference = np.abs(scores(tmp_path / "m", family) - scores(whole, family)).max()
+    assert 0 < difference < TOLERANCES[dtype]
+    assert manifest.dtype == DTYPES[dtype]
+    size = sum(path.stat().st_size for path in (tmp_path / "m").glob("*.onnx*"))
+    assert size < 0.8 * sum(path.stat().st_size for path in whole.glob("*.onnx*"))
+
+
+def test_quantised_build_that_orders_actions_otherwise_is_refused(
+    exported: Export, tmp_path: Path
+) -> None:
+    with (
+        nothing_left(tmp_path),
+        pytest.raises(ModelError, match=r"orders 0\.\d+ of the pairs as float32 does.*least 0.98"),
+    ):
+        export(exported("qwen2")[0], tmp_path / "m", dtype="int4")
+
+
+def steps_file(path: Path, *rows: dict[str, object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_quantised_build_is_compared_on_the_inputs_that_are_named(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Step]] = []
+    measure = pair_agreement
+    monkeypatch.setattr(
+        verify, "pair_agreement", lambda a, b: seen.append([len(x) for x in a]) or measure(a, b)
+    )
+    monkeypatch.setattr(verify, "MIN_RANK_AGREEMENT", 0.0)
+    rows = [{"instruction": "buy a ticket", "actions": ["click a", "click b", "type c"]}]
+    inputs = steps_file(tmp_path / "steps.jsonl", *rows)
+
+    manifest = export(exported("qwen2")[0], tmp_path / "m", dtype="int8", inputs=inputs)
+
+    assert seen == [[3]]
+    assert set(manifest.checks) == {"rank_agreement", "max_score_error"}
+    assert 0 < manifest.checks["max_score_error"] < 1
+    assert read_manifest(tmp_path / "m").checks == manifest.checks
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("{", DataError, "no row of steps"),
+        ("", ModelError, "no state with two actions"),
+        ('{"instruction": "x", "action": "a"}', ModelError, "no state with two actions"),
+    ],
+)
+def test_inputs_that_compare_nothing_are_refused_before_the_weights_are_read(
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    error: type[Exception],
+    message: str,
+) -> None:
+    monkeypatch.setattr(reward_model, "_BACKBONES", {})
+    inputs = tmp_path / "steps.jsonl"
+    inputs.write_text(text, encoding="utf-8")
+
+    with nothing_left(tmp_path), pytest.raises(error, match=message):
+        export(exported("qwen2")[0], tmp_path / "m", dtype="int8", inputs=inputs)
+
+
+def test_rows_of_one_state_are_put_together(tmp_path: Path) -> None:
+    state = {"instruction": "x", "history": ["a"], "observation": "o"}
+    rows = [
+        {**state, "action": "1"},
+        {"instruction": "y", "action": "2"},
+        {**state, "action": "3"},
+        {**state, "screenshot": "s.png", "action": "4"},
+        {**state, "screenshot": "s.png", "action": "5"},
+        {**state, "screenshot": "t.png", "action": "6"},
+    ]
+
+    states = read_states(steps_file(tmp_path / "steps.jsonl", *rows), has_vision=True)
+
+    assert [[step.action for step in steps] for steps in states] == [
+        ["1", "3"],
+        ["2"],
+        ["4", "5"],
+        ["6"],
+    ]
+
+
+@pytest.mark.parametrize("has_vision", [False, True])
+def test_own_states_show_pictures_to_models_that_see(has_vision: bool) -> None:  # noqa: FBT001
+    states = read_states(None, has_vision=has_vision)
+
+    shown = [steps[0].screenshot is not None for steps in states]
+    assert any(shown) is has_vision
+    assert not all(shown)
+
+
+def test_table_of_a_quantised_build_is_float16_as_the_manifest_says(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "MIN_RANK_AGREEMENT", 0.0)
+
+    manifest = export(exported("qwen2")[0], tmp_path / "m", dtype="int8")
+
+    graph = onnx.load(str(tmp_path / "m" / "decoder.onnx")).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert types.pop("embed_tokens") == onnx.TensorProto.FLOAT16
+    assert onnx.TensorProto.FLOAT16 not in types.values()
+    assert onnx.TensorProto.UINT8 in types.values()
+    assert "tables float16, the rest float32" in manifest.dtype
