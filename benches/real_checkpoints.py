@@ -68,7 +68,9 @@ SIZES = {
 
 
 def write_real(folder: Path, size: Size, *, seed: int = 0, shard_bytes: int = SHARD_BYTES) -> int:
-    """Writes a checkpoint of `size` into `folder` and returns the bytes of its tensors.
+    """Writes a checkpoint of `size` into `folder`; returns the bytes of its tensors.
+
+    One that is whole already is left as it is: its index is what is written last.
 
     Args:
         folder: The folder to fill; it may exist.
@@ -76,6 +78,9 @@ def write_real(folder: Path, size: Size, *, seed: int = 0, shard_bytes: int = SH
         seed: Of the weights.
         shard_bytes: Most bytes of a file, unless one tensor alone is larger.
     """
+    index_path = folder / "model.safetensors.index.json"
+    if index_path.exists():
+        return int(json.loads(index_path.read_text("utf-8"))["metadata"]["total_size"])
     save_checkpoint(folder, "qwen2_vl")
     (folder / "config.json").write_text(json.dumps(config_of(size), indent=2), encoding="utf-8")
     (folder / "preprocessor_config.json").write_text(json.dumps(PICTURES), encoding="utf-8")
@@ -88,7 +93,7 @@ def write_real(folder: Path, size: Size, *, seed: int = 0, shard_bytes: int = SH
         weight_map |= dict.fromkeys(shapes, name)
     total = sum(_num_bytes(shape) for shapes in shards for shape in shapes.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    index_path.write_text(json.dumps(index), encoding="utf-8")
     return total
 
 

@@ -1,4 +1,4 @@
-"""The way of a CUDA session, with bound inputs and outputs, on the CPU: the device alone differs."""
+"""The way of a CUDA session, with bound inputs and outputs, taken on the CPU."""
 
 import threading
 from collections.abc import Callable
