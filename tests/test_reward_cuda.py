@@ -118,8 +118,12 @@ def test_kept_states_outlive_their_model(exported: Export) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_auto_takes_the_device(exported: Export) -> None:
-    assert RewardModel(exported("qwen2")[1]).providers[0] == "CUDAExecutionProvider"
+@pytest.mark.parametrize("providers", ["auto", "cuda", "cuda:0"])
+def test_model_that_can_run_on_the_device_does(exported: Export, providers: str) -> None:
+    model = RewardModel(exported("qwen2")[1], providers=providers)
+
+    assert model.providers[0] == "CUDAExecutionProvider"
+    assert model._backbone.device == ("cuda", 0)
 
 
 def test_card_that_is_not_there_is_an_inference_error(exported: Export) -> None:
