@@ -4,7 +4,7 @@
 
 Writes a random checkpoint into SCRATCH (4.4 GB for 2b; the exports take as much again and more),
 runs `similar-fast-export` on it in a process of its own for each dtype, and then scores two actions
-with the last model that was made. Fails if the peak resident memory of an fp16 or fp32 export is
+with the first model that was made. Fails if the peak resident memory of an fp16 or fp32 export is
 above 1.3 times the checkpoint. int4 and int8 are compared with a float32 build before they are
 accepted, and that build has to be run: their peak is that of running the model in float32, and
 `--dtypes int4` wants some 10 GB of disk and some 20 GB of memory for 2b.
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,48 +129,58 @@ def _in_process(function, argument):  # noqa: ANN001, ANN202  # whatever the fun
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scratch", type=Path)
-    parser.add_argument("--size", choices=SIZES, default="2b")
-    parser.add_argument("--dtypes", default="fp16", help="one or several, commas between")
-    parser.add_argument("--score", help="which of them scores two actions (default: the first)")
-    parser.add_argument("--json", action="store_true")
+    add = parser.add_argument
+    add("scratch", type=Path)
+    add("--size", choices=SIZES, default="2b")
+    add("--dtypes", default="fp16", help="one or several, commas between")
+    add("--no-score", action="store_true", help="skip the two actions of the first one accepted")
+    add("--json", action="store_true")
     args = parser.parse_args()
+    say = (lambda _: None) if args.json else partial(print, flush=True)
     checkpoint = args.scratch / f"checkpoint-{args.size}"
     checkpoint_bytes = write_real(checkpoint, SIZES[args.size])
-    folders = {name: args.scratch / f"model-{args.size}-{name}" for name in args.dtypes.split(",")}
-    exports = [
-        export(checkpoint, folder, dtype, checkpoint_bytes) for dtype, folder in folders.items()
-    ]
-    scoring = args.score or next(iter(folders))
-    scored = _in_process(score_twice, folders[scoring])
+    say(f"checkpoint: {checkpoint_bytes / 1e9:.2f} GB")
+    exports = []
+    for dtype in args.dtypes.split(","):
+        folder = folder_of(args.scratch, args.size, dtype)
+        exports.append(export(checkpoint, folder, dtype, checkpoint_bytes))
+        say(exported_in_words(exports[-1]))
+    accepted = [one.dtype for one in exports if not one.refusal]
+    scored = None
+    if accepted and not args.no_score:
+        scored = _in_process(score_twice, folder_of(args.scratch, args.size, accepted[0]))
+        say(f"{accepted[0]} on the CPU: {scored_in_words(scored)}")
     if args.json:
         record = {
             "checkpoint_bytes": checkpoint_bytes,
             "exports": [asdict(one) for one in exports],
-            "scored": asdict(scored),
+            "scored": asdict(scored) if scored else None,
         }
         print(json.dumps(record, indent=2))
-    else:
-        _print(checkpoint_bytes, exports, scored, scoring)
     return int(any(one.dtype in STREAMED and one.ratio > MAX_RATIO for one in exports))
 
 
-def _print(checkpoint_bytes: int, exports: list[Exported], scored: Scored, scoring: str) -> None:
-    print(f"checkpoint: {checkpoint_bytes / 1e9:.2f} GB")
-    for one in exports:
-        limit = f" (at most {MAX_RATIO})" if one.dtype in STREAMED else ""
-        print(
-            f"{one.dtype}: peak {one.peak_bytes / 1e9:.2f} GB, {one.ratio:.2f} of the checkpoint"
-            f"{limit}, {one.seconds:.0f} s"
-        )
-        for name, count in one.files.items():
-            print(f"  {name}: {count / 1e6:.1f} MB")
-        if one.refusal:
-            print(f"  refused: {one.refusal}")
-    print(
-        f"{scoring} on the CPU: opened in {scored.open_seconds:.1f} s, two actions cold in "
-        f"{scored.cold_seconds:.1f} s, again in {scored.warm_seconds:.2f} s, "
-        f"peak {scored.peak_bytes / 1e9:.2f} GB, totals {scored.totals}"
+def folder_of(scratch: Path, size: str, dtype: str) -> Path:
+    return scratch / f"model-{size}-{dtype}"
+
+
+def exported_in_words(one: Exported) -> str:
+    limit = f" (at most {MAX_RATIO})" if one.dtype in STREAMED else ""
+    peak = f"peak {one.peak_bytes / 1e9:.2f} GB, {one.ratio:.2f} of the checkpoint{limit}"
+    lines = [
+        f"{one.dtype}: {peak}, {one.seconds:.0f} s",
+        *(f"  {name}: {count / 1e6:.1f} MB" for name, count in one.files.items()),
+    ]
+    if one.refusal:
+        lines.append(f"  refused: {one.refusal}")
+    return "\n".join(lines)
+
+
+def scored_in_words(scored: Scored) -> str:
+    return (
+        f"opened in {scored.open_seconds:.1f} s, two actions cold in {scored.cold_seconds:.1f} s, "
+        f"again in {scored.warm_seconds:.2f} s, peak {scored.peak_bytes / 1e9:.2f} GB, totals "
+        f"{scored.totals}"
     )
 
 
