@@ -64,7 +64,7 @@ test: build chromium lint test-rust ## the whole gate
 
 .PHONY: test-core
 test-core: build test-rust ## the quick subset: no browser
-	$(BIN)/python -m pytest -m "not browser and not packaging"
+	$(BIN)/python -m pytest -m "not browser and not packaging and not gpu"
 
 .PHONY: test-rust
 test-rust: loom ## Rust: tests, every order of the batcher's threads, and benches as tests
@@ -112,6 +112,21 @@ fuzz: ## any calls and any saved file, FUZZ_SECONDS=600 for each; findings lie i
 bench: build ## Rust and Python benches, timed
 	cargo bench --locked -p similar-fast-benches
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-enable
+
+# What only a machine with a CUDA device can check: writes the checkpoints and the exports to
+# GPU_SCRATCH, some 45 GB, and the tables beside them.
+
+GPU_SCRATCH ?= target/gpu
+GPU_SIZES ?= 2b 7b
+
+.PHONY: gpu
+gpu: build ## CUDA: scores equal the CPU's, then parity and speed beside transformers at 2B and 7B
+	$(ACTIVATE) pip install --quiet "onnxruntime-gpu[cuda,cudnn]>=1.23,<2"
+	$(BIN)/python -m pytest -m gpu
+	@for size in $(GPU_SIZES); do \
+	  PYTHONPATH=export:tests:benches $(BIN)/python benches/gpu/bench_cuda.py --size $$size \
+	    --scratch $(GPU_SCRATCH) --out $(GPU_SCRATCH)/cuda-$$size.md; \
+	done
 
 .PHONY: bench-env
 bench-env: build chromium ## the browser environment beside MiniWoB++'s own

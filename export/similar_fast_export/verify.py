@@ -52,8 +52,7 @@ def check_ranks(folder: Path, whole: Path, states: Sequence[Sequence[Step]]) -> 
     Raises:
         ModelError: Less than `MIN_RANK_AGREEMENT` of the pairs are ordered alike.
     """
-    models = [RewardModel(path, providers="cpu", verify=False) for path in (whole, folder)]
-    reference, other = ([model.score(steps) for steps in states] for model in models)
+    reference, other = (_scores_of(path, states) for path in (whole, folder))
     agreement = pair_agreement(reference, other)
     if agreement < MIN_RANK_AGREEMENT:
         raise ModelError(
@@ -199,6 +198,12 @@ def _reference_scores(model: RewardModel, reference: Reference, steps: list[Step
     """The heads are the model's own: they are held against torch in the tests."""
     hidden, prompt_hidden = reference.features(steps)
     return model.judge(hidden, prompt_hidden)
+
+
+def _scores_of(folder: Path, states: Sequence[list[Step]]) -> list[Scores]:
+    """The scores of the model in `folder`, which is closed again: two need twice the memory."""
+    model = RewardModel(folder, providers="cpu", verify=False)
+    return [model.score(steps) for steps in states]
 
 
 def _own_states(*, has_vision: bool) -> list[list[Step]]:

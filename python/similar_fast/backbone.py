@@ -93,6 +93,9 @@ class Backbone:
             return open_session(folder / name, providers=providers, threads=threads)
 
         self._decoder = open_graph("decoder.onnx")
+        if providers == "auto" and self._decoder.device is None:
+            # Where one graph found no room on the device, what another keeps there is of no use.
+            providers = "cpu"
         self._heads = open_graph("heads.onnx")
         has_vision = self.spec.patches is not None or self.spec.tiles is not None
         self._vision = open_graph("vision.onnx") if has_vision else None
@@ -101,9 +104,9 @@ class Backbone:
         self._nothing = self._empty_past()
 
     @property
-    def device_id(self) -> int | None:
-        """The CUDA device that keys and values lie on; None where they lie in host memory."""
-        return self._decoder.device_id
+    def device(self) -> tuple[str, int] | None:
+        """(kind, number) of where keys and values lie; None where they are arrays."""
+        return self._decoder.device
 
     def see(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
         """The vision graph's outputs by name, kept where the decoder runs.

@@ -180,7 +180,7 @@ class RewardModel:
         )
         self._cache = StateCache(state_cache_bytes)
         if max_batch_tokens is None:
-            max_batch_tokens = _CPU_TOKENS if self._backbone.device_id is None else _CUDA_TOKENS
+            max_batch_tokens = _CPU_TOKENS if self._backbone.device is None else _CUDA_TOKENS
         self._runner = StateRunner(
             self._backbone,
             self._cache,

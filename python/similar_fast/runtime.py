@@ -40,6 +40,9 @@ Tensor = Any
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _NVIDIA = (_CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+# Otherwise products of float32 matrices are rounded to 10 bits, and float32 weights are no better
+# than float16 ones.
+_EXACT = {"use_tf32": "0"}
 _QUIET = 4
 _WARNING = 2
 
@@ -76,17 +79,14 @@ class Session:
         providers: The execution providers in use, first choice first.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
-        device_id: Which CUDA device the model lies on; None where kept outputs stay in host memory.
+        device: Kind and number of where kept outputs stay, as ("cuda", 0); None for arrays.
     """
 
     def __init__(self, session: Any, path: Path) -> None:  # noqa: ANN401  # onnxruntime has no types
         self._session = session
         self.path = path
         self.providers: tuple[str, ...] = tuple(session.get_providers())
-        self.device_id: int | None = None
-        if _CUDA in self.providers:
-            options = session.get_provider_options().get(_CUDA, {})
-            self.device_id = int(options.get("device_id", 0))
+        self.device = _device_of(session)
         self.inputs: tuple[str, ...] = tuple(x.name for x in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(x.name for x in session.get_outputs())
 
@@ -119,10 +119,10 @@ class Session:
         """
         names = [*fetch, *keep]
         try:
-            if self.device_id is None:
+            if self.device is None:
                 outputs = self._session.run(names, dict(feeds))
             else:
-                outputs = self._run_bound(feeds, fetch, keep)
+                outputs = self._run_bound(feeds, fetch, keep, device=self.device)
         except Exception as err:  # onnxruntime's exceptions share no base but this one
             shapes = {name: _describe_tensor(tensor) for name, tensor in feeds.items()}
             raise InferenceError(f"{self.path} failed on {shapes}: {err}") from err
@@ -130,19 +130,30 @@ class Session:
         return {name: np.asarray(found[name]) for name in fetch}, {x: found[x] for x in keep}
 
     def _run_bound(
-        self, feeds: Mapping[str, Tensor], fetch: Sequence[str], keep: Sequence[str]
+        self,
+        feeds: Mapping[str, Tensor],
+        fetch: Sequence[str],
+        keep: Sequence[str],
+        *,
+        device: tuple[str, int],
     ) -> list[Tensor]:
-        """One run with what was kept bound in place, and what is kept left on the device."""
+        """One run with what was kept bound in place, and what is kept left on `device`.
+
+        A binding is made for each run, so that threads share none. Arrays are on the device when
+        they are bound, and a run has ended on the device when it returns, as long as onnxruntime's
+        run option `disable_synchronize_execution_providers` is left alone: another thread may read
+        what was kept at once.
+        """
         binding = self._session.io_binding()
         for name, tensor in feeds.items():
             if isinstance(tensor, np.ndarray):
-                binding.bind_cpu_input(name, np.ascontiguousarray(tensor))
+                binding.bind_cpu_input(name, np.asarray(tensor, order="C"))
             else:
                 binding.bind_ortvalue_input(name, tensor)
         for name in fetch:
             binding.bind_output(name, "cpu")
         for name in keep:
-            binding.bind_output(name, "cuda", self.device_id)
+            binding.bind_output(name, *device)
         self._session.run_with_iobinding(binding)
         outputs: list[Tensor] = list(binding.get_outputs())
         return [x.numpy() for x in outputs[: len(fetch)]] + outputs[len(fetch) :]
@@ -249,14 +260,20 @@ def has_cuda_device() -> bool:
     return is_up and count.value > 0
 
 
+def _device_of(session: Any) -> tuple[str, int] | None:  # noqa: ANN401  # onnxruntime has no types
+    """Where the session's outputs can stay; None for host memory."""
+    if _CUDA not in session.get_providers():
+        return None
+    options = session.get_provider_options().get(_CUDA, {})
+    return "cuda", int(options.get("device_id", 0))
+
+
 def _spelled_out(provider: Provider) -> Provider:
     """A short name of ours in onnxruntime's words; anything else as it is."""
     if provider == "cpu":
         return _CPU
-    if provider == "cuda":
-        return _CUDA
-    if isinstance(provider, str) and (found := re.fullmatch(r"cuda:(\d+)", provider)):
-        return _CUDA, {"device_id": found[1]}
+    if isinstance(provider, str) and (found := re.fullmatch(r"cuda(?::(\d+))?", provider)):
+        return _CUDA, {**_EXACT, "device_id": found[1] or "0"}
     return provider
 
 
@@ -287,7 +304,7 @@ def _open_auto(ort: ModuleType, path: Path, options: object) -> Session:
     if _CUDA in ort.get_available_providers() and has_cuda_device():
         try:
             with _quiet(ort):
-                return _open_explicit(ort, path, options, [_CUDA])
+                return _open_explicit(ort, path, options, [_spelled_out("cuda")])
         except InferenceError as err:
             _log.info("running on the CPU, because CUDA did not start: %s", err)
     return _create(ort, path, options, [_CPU])
