@@ -200,7 +200,7 @@ def _reference_scores(model: RewardModel, reference: Reference, steps: list[Step
     return model.judge(hidden, prompt_hidden)
 
 
-def _scores_of(folder: Path, states: Sequence[list[Step]]) -> list[Scores]:
+def _scores_of(folder: Path, states: Sequence[Sequence[Step]]) -> list[Scores]:
     """The scores of the model in `folder`, which is closed again: two need twice the memory."""
     model = RewardModel(folder, providers="cpu", verify=False)
     return [model.score(steps) for steps in states]
