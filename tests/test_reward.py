@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from similar_fast import BatchingScorer, Step
 from similar_fast.errors import DataError, InferenceError, ModelError
 from similar_fast.manifest import MANIFEST_NAME
@@ -18,6 +20,7 @@ from similar_fast.reward import RewardModel
 from similar_fast.types import Scores
 from similar_fast_export.heads import read_heads
 from similar_fast_export.reference import Reference
+from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast_export.verify import random_states
 
 FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
@@ -265,6 +268,25 @@ def test_long_texts_are_cut_and_said_and_a_long_action_is_refused(exported: Expo
     assert list(rows.errors) == [2]
     assert isinstance(rows.errors[2], DataError)
     assert np.isfinite(rows.scores.total[:2]).all()
+
+
+def test_states_that_overflow_are_an_error_and_not_kept(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    module = checkpoints.write_checkpoint(checkpoint, "qwen2")
+    with torch.no_grad():
+        module.model.norm.weight.fill_(3e38)
+    module.save_pretrained(checkpoint)
+    export_reward_model(checkpoint, tmp_path / "model", ExportOptions(random_heads=0))
+    model = RewardModel(tmp_path / "model", providers="cpu")
+
+    rows = model.score_rows([Step("Buy a ticket", (), "click Buy")] * 2)
+
+    assert set(rows.errors) == {0, 1}
+    assert isinstance(rows.errors[0], InferenceError)
+    assert "not finite" in str(rows.errors[0])
+    assert model.stats.states.entries == 0
+    with pytest.raises(InferenceError, match="not finite"):
+        model.features([Step("Buy a ticket", (), "click Buy")])
 
 
 def test_text_model_never_looks_at_a_screenshot(exported: Export) -> None:

@@ -126,7 +126,7 @@ class Backbone:
             keep: Whether the keys and values are wanted; they have the names of a `past`.
 
         Raises:
-            InferenceError: The session failed, or its states are not finite.
+            InferenceError: The session failed, or its states have the wrong shape.
         """
         feeds: dict[str, Tensor] = {
             "input_ids": row.input_ids[None],

@@ -75,7 +75,7 @@ class PictureReader:
 
         Raises:
             DataError: The pixels cannot be read.
-            InferenceError: The session failed, or its states are not finite.
+            InferenceError: The session failed.
         """
         tensors = self.kept.get(screenshot.key)
         if tensors is None:

@@ -271,7 +271,9 @@ class RewardModel:
             scores = Scores(judged.total, judged.dims, judged.weights)
         for i in np.flatnonzero(~np.isfinite(scores.total)).tolist():
             if i not in failed:
-                failed[i] = InferenceError(f"the score of step {i} is {scores.total[i]}")
+                failed[i] = InferenceError(
+                    f"the score is {scores.total[i]}; expected a finite number"
+                )
         return ScoredRows(scores, failed, features.num_cut)
 
     def features(self, steps: Sequence[Step]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -334,6 +336,10 @@ class RewardModel:
                 self._run_state([jobs[i] for i in members], g, members, features)
             except SimilarFastError as err:
                 failed |= dict.fromkeys(members, err)
+                continue
+            for i in members:
+                if not np.isfinite(features.hidden[i]).all():
+                    failed[i] = InferenceError("the decoder's state of an action is not finite")
         return features
 
     def _jobs(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> dict[int, _Job]:

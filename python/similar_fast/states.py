@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.backbone import Backbone, Row, shared_past
+from similar_fast.errors import InferenceError
 from similar_fast.manifest import kv_bytes_per_token
 from similar_fast.prefix import Pack, pack
 from similar_fast.runtime import Tensor
@@ -72,7 +73,7 @@ class StateRunner:
                 reads to see the picture.
 
         Raises:
-            InferenceError: The session failed, or its states are not finite.
+            InferenceError: The session failed, or the state that the gate reads is not finite.
         """
         found = self._cache.find(tokens)
         length = len(tokens.ids)
@@ -99,7 +100,7 @@ class StateRunner:
                 reads to see the state's picture.
 
         Raises:
-            InferenceError: The session failed, or its states are not finite.
+            InferenceError: The session failed.
         """
         if not self.deterministic:
             return self._candidates(state, suffixes, picture)
@@ -187,6 +188,8 @@ class StateRunner:
                 prompt_hidden = hidden[0]
             start = stop
         assert prompt_hidden is not None  # noqa: S101  # the gate's token is never a shared one
+        if not np.isfinite(prompt_hidden).all():
+            raise InferenceError("the decoder's state of a prompt is not finite")
         return State(tokens, past, prompt_hidden, length * self._kv_bytes)
 
     def _run(self, row: Row, *, keep: bool) -> tuple[NDArray[np.float32], Mapping[str, Tensor]]:
