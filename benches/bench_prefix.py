@@ -123,7 +123,13 @@ def arms(models: Models, case: tuple[int, int, int], naive_rows: int) -> dict[st
 
 def runner(models: Models) -> StateRunner:
     cache = StateCache(1 << 30)
-    return StateRunner(models.backbone, cache, max_batch_tokens=512, deterministic=False)
+    return StateRunner(
+        models.backbone,
+        cache,
+        max_batch_tokens=512,
+        max_prefix_tokens=256,
+        deterministic=False,
+    )
 
 
 def run_ours(states: StateRunner, prefix: np.ndarray, suffixes: np.ndarray) -> np.ndarray:

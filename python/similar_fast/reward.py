@@ -32,7 +32,8 @@ from similar_fast.vision import open_vision
 __all__ = ["RewardModel", "RewardStats", "ScoredRows"]
 
 _MIB = 2**20
-_CPU_TOKENS, _CUDA_TOKENS = 512, 4096
+_CPU_TOKENS, _CUDA_TOKENS = 512, 4096  # of candidates in one run
+_CPU_PREFIX_TOKENS, _CUDA_PREFIX_TOKENS = 256, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +180,14 @@ class RewardModel:
             image_token=self._vision.token,
         )
         self._cache = StateCache(state_cache_bytes)
+        is_on_cpu = self._backbone.device is None
         if max_batch_tokens is None:
-            max_batch_tokens = _CPU_TOKENS if self._backbone.device is None else _CUDA_TOKENS
+            max_batch_tokens = _CPU_TOKENS if is_on_cpu else _CUDA_TOKENS
         self._runner = StateRunner(
             self._backbone,
             self._cache,
             max_batch_tokens=max_batch_tokens,
+            max_prefix_tokens=_CPU_PREFIX_TOKENS if is_on_cpu else _CUDA_PREFIX_TOKENS,
             deterministic=deterministic,
         )
         self._lock = Lock()

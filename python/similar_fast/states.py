@@ -37,6 +37,8 @@ class StateRunner:
         deterministic: Whether a score's bits may depend on nothing but its own step: no beginning
             is taken over from another state, and each candidate runs alone.
         max_batch_tokens: Most tokens of candidates in one run; a longer candidate runs alone.
+        max_prefix_tokens: Most tokens of a causal prefix in one run; a longer one is run in pieces,
+            each of which sees what stands before it and so skips what it must not see.
         tokens_run: Tokens that went through the decoder so far.
     """
 
@@ -46,6 +48,7 @@ class StateRunner:
         cache: StateCache,
         *,
         max_batch_tokens: int,
+        max_prefix_tokens: int,
         deterministic: bool,
     ) -> None:
         self._backbone = backbone
@@ -53,6 +56,7 @@ class StateRunner:
         self._spec = backbone.spec.decoder
         self._kv_bytes = kv_bytes_per_token(self._spec)
         self.max_batch_tokens = max_batch_tokens
+        self.max_prefix_tokens = max_prefix_tokens
         self.deterministic = deterministic
         self.tokens_run = 0
         self._lock = Lock()
@@ -170,7 +174,8 @@ class StateRunner:
         """The state of `tokens`, whose first `start` are `past`; long ones in several runs."""
         length = len(tokens.ids)
         is_causal = self._spec.attention == "causal"
-        chunk = max(_MIN_CHUNK, _MAX_CELLS // length) if is_causal else length
+        chunk = min(self.max_prefix_tokens, max(_MIN_CHUNK, _MAX_CELLS // length))
+        chunk = chunk if is_causal else length
         prompt_hidden: NDArray[np.float32] | None = None
         while start < length:
             stop = min(start + chunk, length)
