@@ -126,7 +126,7 @@ def runner(models: Models) -> StateRunner:
     return StateRunner(
         models.backbone,
         cache,
-        max_batch_tokens=512,
+        max_batch_tokens=256,
         max_prefix_tokens=256,
         deterministic=False,
     )

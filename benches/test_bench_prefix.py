@@ -1,5 +1,6 @@
 """The benches of shared prefixes, small: every arm gives the same states."""
 
+import bench_layouts
 import bench_prefix
 import bench_states
 import pytest
@@ -29,3 +30,10 @@ def test_arms_agree_for_several_states(models: bench_prefix.Models) -> None:
         found = bench_prefix.measure(arms, repeats=1, expected=next(iter(arms)))
 
         assert set(found) <= set(bench_states.ARMS)
+
+
+def test_both_layouts_share_tokens() -> None:
+    found = bench_layouts.measure(num_simulations=2, num_tasks=1)
+
+    assert set(found) == set(bench_layouts.LAYOUTS)
+    assert all(0 < counts["share"] < 1 for counts in found.values())

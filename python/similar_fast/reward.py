@@ -32,7 +32,7 @@ from similar_fast.vision import open_vision
 __all__ = ["RewardModel", "RewardStats", "ScoredRows"]
 
 _MIB = 2**20
-_CPU_TOKENS, _CUDA_TOKENS = 512, 4096  # of candidates in one run
+_CPU_TOKENS, _CUDA_TOKENS = 256, 4096  # of candidates in one run
 _CPU_PREFIX_TOKENS, _CUDA_PREFIX_TOKENS = 256, 4096
 
 
@@ -147,7 +147,7 @@ class RewardModel:
             verify: Whether to read every file and compare its sha256; O(bytes).
             deterministic: Whether a score's bits may depend on its own step alone, at the cost of
                 one run a candidate.
-            max_batch_tokens: Most tokens of candidates in one run, at least 1; None for 512 on the
+            max_batch_tokens: Most tokens of candidates in one run, at least 1; None for 256 on the
                 CPU and 4,096 on CUDA.
             state_cache_bytes: Keys and values to keep, at least 0.
             picture_cache_bytes: Screenshots' vision states to keep, at least 0.
