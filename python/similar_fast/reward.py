@@ -340,9 +340,11 @@ class RewardModel:
             except SimilarFastError as err:
                 failed |= dict.fromkeys(members, err)
                 continue
-            for i in members:
-                if not np.isfinite(features.hidden[i]).all():
-                    failed[i] = InferenceError("the decoder's state of an action is not finite")
+            is_finite = np.isfinite(features.hidden[members]).all(axis=1)
+            for k in np.flatnonzero(~is_finite).tolist():
+                failed[members[k]] = InferenceError(
+                    "the decoder's state of an action is not finite"
+                )
         return features
 
     def _jobs(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> dict[int, _Job]:
