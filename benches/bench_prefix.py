@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from similar_fast.backbone import Backbone
-from similar_fast.manifest import Manifest, PromptSpec, RewardSpec
+from similar_fast.manifest import Manifest, PromptSpec, RewardSpec, describe_file
 from similar_fast.state_cache import PromptTokens, StateCache
 from similar_fast.states import StateRunner
 from similar_fast_export.checkpoint import Checkpoint
@@ -98,8 +98,10 @@ def make_models(sizes: dict[str, int], threads: int) -> Models:
         width = sizes["hidden_size"]
         heads = build_heads(random_heads(width, 0), folder, width, is_random=True)
         spec = RewardSpec(decoder, PromptSpec("screen-first", (), ()), heads)
+        (folder / "tokenizer.json").write_text("{}")  # token ids come from the bench
+        files = tuple(describe_file(path) for path in sorted(folder.iterdir()))
         manifest = Manifest(
-            "qwen2", width, 8192, "float32", "none", "random", files=(), reward=spec
+            "qwen2", width, 8192, "float32", "none", "random", files=files, reward=spec
         )
         return Models(Backbone(folder, manifest, providers="cpu", threads=threads), model)
 

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from similar_fast_export.progress import ExportProgress
 from similar_fast_export.reward_model import DTYPES
 
 Captured = pytest.CaptureFixture[str]
+EXPORT = Path(cli.__file__).parents[1]
 
 
 def command(*words: object) -> int:
@@ -138,7 +140,11 @@ def test_help_is_printed_and_no_heavy_library_is_loaded(words: list[str]) -> Non
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(EXPORT)},
     )
 
     assert done.returncode == 0, done.stderr

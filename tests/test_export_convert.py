@@ -260,6 +260,13 @@ def test_regression_in_both_files_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_tensor_of_more_numbers_than_are_stored_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1).expand(5, 2_000_000)}, tmp_path / "heads.pt")
+
+    with pytest.raises(ModelError, match="10000000 numbers in a file of fewer"):
+        convert_heads(tmp_path / "heads.pt", tmp_path / "heads.safetensors")
+
+
 def test_file_that_is_there_stays(tmp_path: Path) -> None:
     path = save(tmp_path / "heads.pt", {"weight": regression()})
     (tmp_path / "out").write_text("mine")

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -361,7 +361,28 @@ def test_weights_outside_the_folder_are_refused(with_data: Path, tmp_path: Path)
     graph.write_bytes(model.SerializeToString())
     manifest = json.loads((with_data / "similar.json").read_text(encoding="utf-8"))
     kept = [x for x in manifest["files"] if not x["name"].startswith("decoder.onnx")]
+    kept.append(asdict(describe_file(graph)))
     (with_data / "similar.json").write_text(json.dumps(manifest | {"files": kept}))
 
     with pytest.raises(ModelError, match=r"decoder.onnx .*escapes"):
         RewardModel.from_pretrained(with_data, providers="cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rope_parameters": 5},
+        {"head_dim": "8"},
+        {"layer_types": 5},
+        {"rms_norm_eps": None},
+    ],
+)
+def test_configuration_of_strange_types_is_a_model_error(
+    exported: Export, tmp_path: Path, change: dict[str, object]
+) -> None:
+    checkpoint = copied(exported, "qwen2", tmp_path / "checkpoint")
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+    with pytest.raises(ModelError):
+        export(checkpoint, tmp_path / "m", random_heads=0)

@@ -31,7 +31,7 @@ def test_ranks_are_compared_with_one_model_open_at_a_time(
     monkeypatch.setattr(verify, "RewardModel", Counted)
     folder = exported("qwen2")[1]
 
-    checks = verify.check_ranks(folder, folder, None)
+    checks = verify.check_ranks(folder, folder, verify.read_states(None, has_vision=False))
 
     assert checks == {"rank_agreement": 1.0, "max_score_error": 0.0}
     assert most == 1

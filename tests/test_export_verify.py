@@ -40,6 +40,19 @@ def test_verify_passes_and_is_recorded(exported: Export, tmp_path: Path, family:
     assert read_manifest(tmp_path / "m").checks == manifest.checks
 
 
+@pytest.mark.parametrize("family", ["bert", "qwen2"])
+def test_verify_passes_for_a_history_first_layout(
+    exported: Export, tmp_path: Path, family: str
+) -> None:
+    checkpoint, _ = exported(family)
+
+    manifest = export(
+        checkpoint, tmp_path / "m", random_heads=0, verify=True, layout="history-first"
+    )
+
+    assert manifest.checks["transformers_rank_agreement"] == 1
+
+
 def test_verify_refuses_a_wrong_conversion_and_nothing_is_left(
     exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,14 @@
 """RewardModel: equal to transformers for every family, alone and in company; caches; bad input."""
 
 import io
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import checkpoints
 import numpy as np
@@ -130,14 +132,112 @@ def test_long_prefixes_in_pieces_change_nothing(
     assert difference(pieces, whole) < ALONE
 
 
+@pytest.mark.parametrize("family", ["bert", "qwen2", "qwen2_vl", "mllama"])
 @pytest.mark.parametrize("max_batch_tokens", [1, 7, 40])
-def test_candidates_in_several_runs_change_nothing(exported: Export, max_batch_tokens: int) -> None:
-    steps = [replace(states_for("qwen2")[0][0], action=f"click link {i} now") for i in range(9)]
-    whole = open_model(exported, "qwen2").score(steps)
+def test_candidates_in_several_runs_change_nothing(
+    exported: Export, family: str, max_batch_tokens: int
+) -> None:
+    state = states_for(family)[1][0]
+    actions = [*(f"click link {i} now" for i in range(9)), "type " + "many words " * 12]
+    steps = [replace(state, action=action) for action in actions]
+    whole = open_model(exported, family).score(steps)
 
-    pieces = open_model(exported, "qwen2", max_batch_tokens=max_batch_tokens).score(steps)
+    pieces = open_model(exported, family, max_batch_tokens=max_batch_tokens).score(steps)
 
     assert difference(pieces, whole) < ALONE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_actions_of_a_state_have_equal_bits(exported: Export, family: str) -> None:
+    model = open_model(exported, family)
+    for state in states_for(family):
+        steps = [replace(state[0], action=f"click link {i % 3}") for i in range(11)]
+
+        scores = model.score(steps)
+
+        for i in range(3):
+            assert len(set(scores.total[i::3].tolist())) == 1
+            assert (scores.dims[i::3] == scores.dims[i]).all()
+        ranked = model.rank(state[0], [step.action for step in steps])
+        order = [entry.action for entry in ranked]
+        assert order == sorted(order, key=order.index)
+
+
+def test_masks_of_many_candidates_are_made_in_groups(
+    exported: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [replace(states_for("qwen2")[0][0], action=f"click link {i}") for i in range(40)]
+    whole = open_model(exported, "qwen2").score(steps)
+    monkeypatch.setattr("similar_fast.states._MAX_MASK_BYTES", 1)
+
+    groups = open_model(exported, "qwen2", max_batch_tokens=30).score(steps)
+
+    assert difference(groups, whole) < ALONE
+
+
+def test_failure_of_any_kind_is_its_own_state_s_alone(
+    exported: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(exported, "qwen2_vl")
+    good = replace(states_for("qwen2_vl")[1][0], screenshot=None)
+    seeing = replace(good, screenshot=lambda: png((90, 60)))
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(model._vision, "run", fail)
+
+    rows = model.score_rows([good, seeing, good])
+
+    assert list(rows.errors) == [1]
+    assert isinstance(rows.errors[1], InferenceError)
+    assert "MemoryError: no room" in str(rows.errors[1])
+    assert np.isfinite(rows.scores.total[[0, 2]]).all()
+
+
+def test_picture_is_seen_once_for_a_state_whatever_is_kept(
+    exported: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(exported, "mllama", picture_cache_bytes=0, max_batch_tokens=8)
+    state = states_for("mllama")[1]
+    runs = []
+    run = model._vision.run
+    monkeypatch.setattr(model._vision, "run", lambda image: runs.append(1) or run(image))
+
+    model.score(state)
+
+    assert len(runs) == 1
+
+
+def test_threads_with_one_new_state_run_it_once(exported: Export) -> None:
+    model = open_model(exported, "qwen2")
+    step = Step("Buy a ticket", (), "click Buy", "a page with many words " * 40)
+    open_model(exported, "qwen2").score([step])
+    barrier = threading.Barrier(6)
+
+    def work() -> None:
+        barrier.wait()
+        model.score([step])
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert model.stats.states.entries == 1
+    assert model.stats.tokens_run < model.stats.tokens_asked / 3
+
+
+@pytest.mark.parametrize(("family", "options"), [("bert", {}), ("qwen2", {"deterministic": True})])
+def test_beginnings_that_cannot_be_shared_are_no_hits(
+    exported: Export, family: str, options: dict[str, object]
+) -> None:
+    model = open_model(exported, family, **options)
+
+    model.score([Step(f"Task number {i}", (), "click button OK") for i in range(5)])
+
+    assert (model.stats.states.misses, model.stats.states.partial_hits) == (5, 0)
 
 
 def test_known_states_run_their_candidates_alone(exported: Export) -> None:
@@ -339,6 +439,30 @@ def test_broken_folders_are_refused(
 ) -> None:
     folder = copy_of(exported("qwen2")[1], tmp_path / "model")
     break_it(folder)
+
+    with pytest.raises(ModelError, match=message):
+        RewardModel(folder, providers="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 96}, "has hidden float32"),
+        ({"files": []}, "does not name decoder.onnx"),
+        ({"reward": {"decoder": {"kv_dtype": "float16"}}}, "the manifest has float16"),
+        ({"reward": {"decoder": {"head_dim": 16}}}, "the manifest has float32 and 16 as axis 3"),
+    ],
+)
+def test_graphs_that_do_not_fit_the_manifest_are_refused(
+    exported: Export, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    folder = copy_of(exported("qwen2")[1], tmp_path / "model")
+    path = folder / MANIFEST_NAME
+    record = json.loads(path.read_text())
+    decoder = change.get("reward", {}).get("decoder", {})
+    record["reward"]["decoder"] |= decoder
+    record |= {name: value for name, value in change.items() if name != "reward"}
+    path.write_text(json.dumps(record))
 
     with pytest.raises(ModelError, match=message):
         RewardModel(folder, providers="cpu")

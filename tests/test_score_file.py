@@ -1,6 +1,7 @@
 """A file of steps becomes a file of scores: each row where it belongs, with a reason or a score."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,3 +236,51 @@ def test_a_screenshot_is_read_from_the_rows_folder_when_it_is_asked_for(tmp_path
 
     assert first.screenshot is second.screenshot
     assert first.screenshot() == b"png"
+
+
+@pytest.mark.parametrize("screenshot", ["/dev/zero", "pipe", "."])
+def test_screenshot_that_is_no_regular_file_is_rejected_at_once(
+    exported: Export, tmp_path: Path, screenshot: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    source = write_lines(tmp_path, [{**GOOD, "screenshot": screenshot}, GOOD])
+    seeing = RewardModel(exported("qwen2_vl")[1], providers="cpu", threads=1)
+
+    summary = score_file(seeing, source, out=tmp_path / "out.jsonl")
+
+    (record,) = records(rejected_path(tmp_path / "out.jsonl"))
+    assert "no regular file" in record["errors"][0]
+    assert (summary.rejected, summary.scored_actions) == (1, 1)
+
+
+def test_screenshot_that_is_too_large_is_rejected_unread(exported: Export, tmp_path: Path) -> None:
+    with (tmp_path / "large.png").open("wb") as stream:
+        stream.truncate(1 << 40)
+    source = write_lines(tmp_path, [{**GOOD, "screenshot": "large.png"}])
+    seeing = RewardModel(exported("qwen2_vl")[1], providers="cpu", threads=1)
+
+    score_file(seeing, source, out=tmp_path / "out.jsonl")
+
+    (record,) = records(rejected_path(tmp_path / "out.jsonl"))
+    assert "1099511627776 bytes; expected at most" in record["errors"][0]
+
+
+def test_folder_whose_name_is_no_unicode_stops_nothing(exported: Export, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    source = write_lines(folder, [{**GOOD, "screenshot": "missing.png"}, GOOD])
+    seeing = RewardModel(exported("qwen2_vl")[1], providers="cpu", threads=1)
+
+    summary = score_file(seeing, source, out=folder / "out.jsonl")
+
+    assert (summary.rejected, summary.scored_actions) == (1, 1)
+
+
+def test_rejected_rows_of_before_are_not_written_over(model: RewardModel, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    rejected_path(out).write_text("kept\n")
+
+    with pytest.raises(FileExistsError, match=r"rejected\.jsonl exists"):
+        score_file(model, write_lines(tmp_path, [GOOD]), out=out)
+
+    assert rejected_path(out).read_text() == "kept\n"

@@ -60,6 +60,8 @@ def _first_odd(record: Any) -> str:  # noqa: ANN401  # a pickle holds anything
             return f"{name!r}, a {type(tensor).__name__}; expected a name and a tensor"
         if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
             return f"{name!r}, a tensor of {tensor.dtype}; expected plain floating-point numbers"
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            return f"{name!r}, {tensor.numel()} numbers in a file of fewer; expected each stored"
     return ""
 
 

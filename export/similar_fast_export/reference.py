@@ -185,10 +185,13 @@ class Reference:
     def _bert_prompt(self, step: Step) -> WholePrompt:
         history = "\n\n".join(f"Step {i} : {a}" for i, a in enumerate(step.history, 1)) or "None"
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        rest = [step.observation, history]
+        if self._spec.prompt.layout == "history-first":
+            rest.reverse()
         prefix = [start]
-        for text in (step.instruction, step.observation, history):
+        for text in (step.instruction, *rest):
             prefix += [*self._ids(text), end]
-        ids = [*prefix, *self._ids(step.action), end]
+        ids = [*prefix, *self._ids(step.action.strip()), end]
         return WholePrompt(np.array(ids), 0, len(prefix), {})
 
     def _bert_inputs(self, prompt: WholePrompt) -> dict[str, Any]:

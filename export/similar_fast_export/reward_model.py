@@ -207,7 +207,13 @@ def _write(
     _copy_files(source.folder, folder)
     report(f"writing {options.dtype} graphs")
     meter = Meter(folder, source.num_bytes, watch)
-    backbone = _BACKBONES[family](source.watched(meter.advance), folder, options.dtype)
+    try:
+        backbone = _BACKBONES[family](source.watched(meter.advance), folder, options.dtype)
+    except (AttributeError, KeyError, OverflowError, TypeError) as err:
+        # What a configuration holds can be anything; each reader checks what it needs most.
+        raise ModelError(
+            f"{source.folder}/config.json or a preprocessor's cannot be understood: {err}"
+        ) from err
     vision = backbone.patches or backbone.tiles
     if family == "bert":
         prompt = bert_prompt_spec(source.folder, options.layout)

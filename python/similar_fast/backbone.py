@@ -84,6 +84,7 @@ class Backbone:
                 f"{folder} holds a model of the family {manifest.family!r}; expected a reward model"
             )
         self.spec: RewardSpec = manifest.reward
+        _check_files(folder, manifest)
         self.hidden_size = manifest.hidden_size
         self.cross_names = past_names("cross", self.spec.decoder.cross_layers)
         self._past = past_names("past", self.spec.decoder.layers)
@@ -101,6 +102,7 @@ class Backbone:
         self._vision = open_graph("vision.onnx") if has_vision else None
         self.providers = self._decoder.providers
         self._check_graphs()
+        self._check_sizes()
         self._nothing = self._empty_past()
 
     @property
@@ -175,8 +177,8 @@ class Backbone:
         return Judgement(out["dims"], out["weights"], out["score"])
 
     def _check_graphs(self) -> None:
-        """The names that every family has; onnxruntime checks types and sizes when it runs."""
-        wanted = {
+        """The names that every family has."""
+        wanted: dict[Session, tuple[set[str], set[str]]] = {
             self._decoder: (
                 {
                     "input_ids",
@@ -190,6 +192,9 @@ class Backbone:
             ),
             self._heads: ({"hidden", "prompt_hidden", "group"}, {"dims", "weights", "score"}),
         }
+        if self._vision is not None:
+            inputs, outputs = {"pixel_values"}, set(self.cross_names) or {"image_embeds"}
+            wanted[self._vision] = (inputs, outputs)
         for session, (inputs, outputs) in wanted.items():
             missing = (inputs - set(session.inputs)) | (outputs - set(session.outputs))
             if missing:
@@ -198,10 +203,38 @@ class Backbone:
                     f"it turns {session.inputs} into {session.outputs}"
                 )
 
+    def _check_sizes(self) -> None:
+        """What the manifest says of the decoder; onnxruntime checks the rest as it runs."""
+        spec, shapes = self.spec.decoder, self._decoder.shapes
+        expected = {
+            "hidden": ("float32", 1, self.hidden_size),
+            "position_ids": ("int64", 0, spec.position_axes),
+            self._past[0]: (spec.kv_dtype, 1, spec.num_kv_heads),
+            self._present[-1]: (spec.kv_dtype, 3, spec.head_dim),
+        }
+        for name, (dtype, axis, size) in expected.items():
+            found_dtype, shape = shapes[name]
+            if found_dtype != dtype or len(shape) <= axis or shape[axis] != size:
+                raise ModelError(
+                    f"{self._decoder.path} has {name} {found_dtype}{list(shape)}; the manifest has "
+                    f"{dtype} and {size} as axis {axis}"
+                )
+
     def _empty_past(self) -> dict[str, Tensor]:
         decoder = self.spec.decoder
         shape = (1, decoder.num_kv_heads, 0, decoder.head_dim)
         return dict.fromkeys(self._past, np.empty(shape, decoder.kv_dtype))
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    """The manifest names what is opened, so that all of it was checked."""
+    reward = manifest.reward
+    needed = {"decoder.onnx", "heads.onnx", "tokenizer.json"}
+    if reward is not None and (reward.patches or reward.tiles):
+        needed.add("vision.onnx")
+    missing = sorted(needed - {file.name for file in manifest.files})
+    if missing:
+        raise ModelError(f"the manifest of {folder} does not name {missing[0]}")
 
 
 def past_names(kind: str, layers: Sequence[int]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Generic, TypeVar
 
-__all__ = ["CacheStats", "Kept"]
+__all__ = ["CacheStats", "Kept", "PatientLock"]
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
@@ -33,6 +33,28 @@ class CacheStats:
     partial_hits: int
     misses: int
     evictions: int
+
+
+class PatientLock:
+    """A lock that tells whether it had to be waited for: then somebody may have done the work.
+
+    Example:
+        >>> with PatientLock() as has_waited:
+        ...     has_waited
+        False
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> bool:
+        if self._lock.acquire(blocking=False):
+            return False
+        self._lock.acquire()
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Kept(Generic[_Key, _Value]):

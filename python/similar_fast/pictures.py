@@ -3,14 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from similar_fast.errors import DataError, SimilarFastError
-from similar_fast.kept import Kept
+from similar_fast.kept import Kept, PatientLock
 from similar_fast.processing.images import image_key, image_size, open_image
 from similar_fast.runtime import Tensor, tensor_bytes
 from similar_fast.types import Step
 from similar_fast.vision import Grid, Vision
 
 __all__ = ["PictureReader", "Screenshot"]
+
+
+_NUM_RUNNING = 16
+"""Locks that keep threads from running one picture twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,9 +37,9 @@ class Screenshot:
     grid: Grid | None
 
     @property
-    def number(self) -> int:
-        """A number for the content, above 0 and below 2^62."""
-        return int.from_bytes(self.key[:8], "little") >> 2 | 1
+    def words(self) -> NDArray[np.uint64]:
+        """`[4]`: the content's hash, which tells its tokens from another picture's; none is 0."""
+        return np.frombuffer(self.key, np.uint64) | np.uint64(1)
 
 
 class PictureReader:
@@ -46,6 +53,7 @@ class PictureReader:
         self._vision = vision
         self._max_pixels = max_pixels
         self.kept: Kept[bytes, Mapping[str, Tensor]] = Kept(cache_bytes)
+        self._running = tuple(PatientLock() for _ in range(_NUM_RUNNING))
 
     def look(
         self, steps: Sequence[Step], failed: dict[int, SimilarFastError]
@@ -58,6 +66,7 @@ class PictureReader:
         if self._vision.token is None:
             return screenshots
         looked: dict[int, Screenshot | SimilarFastError] = {}
+        known: dict[bytes, Screenshot] = {}
         for i, step in enumerate(steps):
             if step.screenshot is None:
                 continue
@@ -65,7 +74,8 @@ class PictureReader:
             if found is None:
                 found = looked[id(step.screenshot)] = self._try_header(step)
             if isinstance(found, Screenshot):
-                screenshots[i] = found
+                # Steps that took the same picture share its bytes.
+                screenshots[i] = looked[id(step.screenshot)] = known.setdefault(found.key, found)
             else:
                 failed[i] = found
         return screenshots
@@ -78,30 +88,36 @@ class PictureReader:
             InferenceError: The session failed.
         """
         tensors = self.kept.get(screenshot.key)
-        if tensors is None:
-            image = open_image(screenshot.data, max_pixels=self._max_pixels)
-            tensors = self._vision.run(image)
-            num_bytes = sum(tensor_bytes(tensor) for tensor in tensors.values())
-            self.kept.put(screenshot.key, tensors, num_bytes)
+        if tensors is not None:
+            return tensors
+        with self._running[screenshot.key[0] % len(self._running)] as has_waited:
+            # Another thread may have run it meanwhile.
+            tensors = self.kept.get(screenshot.key) if has_waited else None
+            if tensors is None:
+                image = open_image(screenshot.data, max_pixels=self._max_pixels)
+                tensors = self._vision.run(image)
+                num_bytes = sum(tensor_bytes(tensor) for tensor in tensors.values())
+                self.kept.put(screenshot.key, tensors, num_bytes)
         return tensors
 
     def _try_header(self, step: Step) -> Screenshot | SimilarFastError:
         assert step.screenshot is not None  # noqa: S101  # the caller's check
         try:
             data = step.screenshot()
+            if isinstance(data, bytearray | memoryview):
+                data = bytes(data)
         except SimilarFastError as err:
             return err
         except Exception as err:  # noqa: BLE001  # whatever takes the picture is somebody else's
             failure = DataError(f"the screenshot cannot be taken: {type(err).__name__}: {err}")
             failure.__cause__ = err
             return failure
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, bytes):
             return DataError(
                 f"the screenshot is of the type {type(data).__name__}; expected the bytes of a "
                 "PNG, JPEG or WebP file"
             )
         try:
-            data = bytes(data)
             width, height = image_size(data, max_pixels=self._max_pixels)
             grid = self._vision.grid(width, height)
         except SimilarFastError as err:

@@ -7,7 +7,7 @@ where they belong.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -19,7 +19,7 @@ from similar_fast.backbone import Backbone
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, SimilarFastError
 from similar_fast.kept import CacheStats
-from similar_fast.manifest import Manifest, read_manifest
+from similar_fast.manifest import Manifest, RewardSpec, read_manifest
 from similar_fast.pictures import PictureReader, Screenshot
 from similar_fast.prompts import Prompt, PromptWriter
 from similar_fast.runtime import Provider
@@ -94,12 +94,14 @@ class _Features:
         hidden: `[n, H]` float32, each action's last token.
         prompt_hidden: `[G, H]` float32, the token of each state that the gate reads.
         group: `[n]` int64, which state each step belongs to.
+        first: `[n]` int64, the first step with the same state and the same action.
         num_cut: `[n]` int64, tokens of its state that did not fit.
     """
 
     hidden: NDArray[np.float32]
     prompt_hidden: NDArray[np.float32]
     group: NDArray[np.int64]
+    first: NDArray[np.int64]
     num_cut: NDArray[np.int64]
 
 
@@ -135,7 +137,7 @@ class RewardModel:
         deterministic: bool = False,
         max_batch_tokens: int | None = None,
         state_cache_bytes: int = 1024 * _MIB,
-        picture_cache_bytes: int = 256 * _MIB,
+        picture_cache_bytes: int | None = None,
         max_pixels: int = 50_000_000,
     ) -> None:
         """Opens a model's folder.
@@ -150,7 +152,8 @@ class RewardModel:
             max_batch_tokens: Most tokens of candidates in one run, at least 1; None for 256 on the
                 CPU and 4,096 on CUDA.
             state_cache_bytes: Keys and values to keep, at least 0.
-            picture_cache_bytes: Screenshots' vision states to keep, at least 0.
+            picture_cache_bytes: Screenshots' vision states to keep, at least 0; None for 256 MiB,
+                or for four screenshots where one takes more than a quarter of that (mllama).
             max_pixels: Largest screenshot; a larger one is a `DataError`.
 
         Raises:
@@ -170,6 +173,8 @@ class RewardModel:
         self.manifest: Manifest = read_manifest(folder, verify=verify)
         self._backbone = Backbone(folder, self.manifest, providers=providers, threads=threads)
         self._vision = open_vision(self._backbone)
+        if picture_cache_bytes is None:
+            picture_cache_bytes = max(256 * _MIB, 4 * _cross_bytes(self._backbone.spec))
         self._pictures = PictureReader(
             self._vision, cache_bytes=picture_cache_bytes, max_pixels=max_pixels
         )
@@ -179,7 +184,11 @@ class RewardModel:
             max_positions=self.manifest.max_positions,
             image_token=self._vision.token,
         )
-        self._cache = StateCache(state_cache_bytes)
+        self._cache = StateCache(
+            state_cache_bytes,
+            shares_beginnings=not deterministic
+            and self._backbone.spec.decoder.attention == "causal",
+        )
         is_on_cpu = self._backbone.device is None
         if max_batch_tokens is None:
             max_batch_tokens = _CPU_TOKENS if is_on_cpu else _CUDA_TOKENS
@@ -267,16 +276,18 @@ class RewardModel:
         failed: dict[int, SimilarFastError] = {}
         features = self._run(steps, failed)
         good = [i for i in range(len(steps)) if i not in failed]
-        if self.deterministic or failed or not good:
-            scores = self._judge_apart(features, good)
-        else:
-            judged = self._backbone.judge(features.hidden, features.prompt_hidden, features.group)
-            scores = Scores(judged.total, judged.dims, judged.weights)
+        try:
+            scores = self._judge_good(features, good, is_whole=not failed)
+        except SimilarFastError as err:
+            failed |= dict.fromkeys(good, err)
+            scores = self._judge_apart(features, [])
         for i in np.flatnonzero(~np.isfinite(scores.total)).tolist():
             if i not in failed:
                 failed[i] = InferenceError(
                     f"the score is {scores.total[i]}; expected a finite number"
                 )
+        for failure in failed.values():
+            failure.__traceback__ = None  # whoever keeps the errors shall not keep what was run
         return ScoredRows(scores, failed, features.num_cut)
 
     def features(self, steps: Sequence[Step]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -305,6 +316,20 @@ class RewardModel:
         judged = self._backbone.judge(hidden, prompt_hidden, np.arange(len(hidden)))
         return Scores(judged.total, judged.dims, judged.weights)
 
+    def _judge_good(self, features: _Features, good: list[int], *, is_whole: bool) -> Scores:
+        """The scores of the steps `good`; equal actions of one state have those of the first."""
+        if self.deterministic or not is_whole or not good:
+            scores = self._judge_apart(features, good)
+        else:
+            judged = self._backbone.judge(features.hidden, features.prompt_hidden, features.group)
+            scores = Scores(judged.total, judged.dims, judged.weights)
+        first = features.first
+        if (first == np.arange(len(first))).all():
+            return scores
+        assert scores.dims is not None  # noqa: S101  # a reward model's scores have all columns
+        assert scores.weights is not None  # noqa: S101  # as above
+        return Scores(scores.total[first], scores.dims[first], scores.weights[first])
+
     def _judge_apart(self, features: _Features, good: list[int]) -> Scores:
         """The scores of the steps `good`, whatever the features of the others hold; NaN there."""
         n, width = len(features.hidden), len(DIMENSIONS)
@@ -330,6 +355,7 @@ class RewardModel:
             hidden=np.empty((len(steps), width), np.float32),
             prompt_hidden=np.empty((len(states), width), np.float32),
             group=np.zeros(len(steps), np.int64),
+            first=np.arange(len(steps)),
             num_cut=np.array(
                 [jobs[i].prompt.num_cut if i in jobs else 0 for i in range(len(steps))], np.int64
             ),
@@ -340,9 +366,15 @@ class RewardModel:
             except SimilarFastError as err:
                 failed |= dict.fromkeys(members, err)
                 continue
-            for i in members:
-                if not np.isfinite(features.hidden[i]).all():
-                    failed[i] = InferenceError("the decoder's state of an action is not finite")
+            except Exception as err:  # noqa: BLE001  # no memory, say: it is this state's alone
+                failure = InferenceError(f"a state cannot be run: {type(err).__name__}: {err}")
+                failed |= dict.fromkeys(members, failure)
+                continue
+            is_finite = np.isfinite(features.hidden[members]).all(axis=1)
+            for k in np.flatnonzero(~is_finite).tolist():
+                failed[members[k]] = InferenceError(
+                    "the decoder's state of an action is not finite"
+                )
         return features
 
     def _jobs(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> dict[int, _Job]:
@@ -381,12 +413,13 @@ class RewardModel:
     ) -> None:
         """Fills the rows `members` and `group` of `features` for the candidates of one state."""
         prompt, screenshot = jobs[0].prompt, jobs[0].screenshot
-        see = partial(self._pictures.see, screenshot) if screenshot else None
+        # Once for the state, whatever the cache keeps of it.
+        see = cache(partial(self._pictures.see, screenshot)) if screenshot else None
         tokens = self._vision.tokens(
             prompt.prefix,
             image_start=prompt.image_start,
             grid=screenshot.grid if screenshot else None,
-            key=screenshot.number if screenshot else None,
+            words=screenshot.words if screenshot else None,
         )
         state = self._runner.state(
             tokens,
@@ -403,3 +436,16 @@ class RewardModel:
         )
         features.prompt_hidden[group] = state.prompt_hidden
         features.group[rows] = group
+        seen: dict[bytes, int] = {}
+        for i, job in zip(members, jobs, strict=True):
+            features.first[i] = seen.setdefault(job.prompt.suffix.tobytes(), i)
+
+
+def _cross_bytes(spec: RewardSpec) -> int:
+    """Bytes of a screenshot's keys and values; 0 for a family that has none."""
+    if spec.tiles is None:
+        return 0
+    decoder = spec.decoder
+    states = spec.tiles.max_tiles * spec.tiles.tokens_per_tile
+    width = np.dtype(decoder.kv_dtype).itemsize * decoder.num_kv_heads * decoder.head_dim
+    return 2 * len(decoder.cross_layers) * states * width

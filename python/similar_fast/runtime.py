@@ -79,6 +79,8 @@ class Session:
         providers: The execution providers in use, first choice first.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
+        shapes: (element type in numpy's words, sizes) of every input and output by its name; a size
+            that is known at run time only is a name.
         device: Kind and number of where kept outputs stay, as ("cuda", 0); None for arrays.
     """
 
@@ -89,6 +91,10 @@ class Session:
         self.device = _device_of(session)
         self.inputs: tuple[str, ...] = tuple(x.name for x in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(x.name for x in session.get_outputs())
+        self.shapes: dict[str, tuple[str, tuple[int | str | None, ...]]] = {
+            x.name: (_dtype_name(x.type), tuple(x.shape))
+            for x in (*session.get_inputs(), *session.get_outputs())
+        }
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output by name; the interpreter is free while the model runs.
@@ -275,6 +281,12 @@ def _spelled_out(provider: Provider) -> Provider:
     if isinstance(provider, str) and (found := re.fullmatch(r"cuda(?::(\d+))?", provider)):
         return _CUDA, {**_EXACT, "device_id": found[1] or "0"}
     return provider
+
+
+def _dtype_name(type_: str) -> str:
+    """`tensor(float16)` and so on in numpy's words."""
+    name = type_.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _describe_tensor(tensor: Tensor) -> str:

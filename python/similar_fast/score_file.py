@@ -21,6 +21,7 @@ from similar_fast.errors import DataError
 from similar_fast.file_lock import lock_file
 from similar_fast.reward import RewardModel, ScoredRows
 from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
+from similar_fast.tokens import whole_text
 from similar_fast.whole_file import write_whole
 
 __all__ = ["ScoreSummary", "check_start", "progress_path", "rejected_path", "score_file"]
@@ -85,7 +86,7 @@ def check_start(source: Path, out: Path, *, resume: bool) -> None:
         resume: Whether an earlier call is to be gone on with.
 
     Raises:
-        FileExistsError: `out` holds something and `resume` is not set.
+        FileExistsError: `out` or `rejected_path(out)` holds something and `resume` is not set.
         DataError: `resume` is set and `out` is missing or not unfinished.
         FileNotFoundError: `source`, or the folder of `out`, does not exist.
         ValueError: `source` is no regular file, or one that would be written to.
@@ -105,9 +106,11 @@ def check_start(source: Path, out: Path, *, resume: bool) -> None:
             raise DataError(f"there is nothing to resume: {out} {state}; {progress} is missing")
         if not out.is_file():
             raise DataError(f"there is nothing to resume: {out} is missing")
-    elif out.exists() and (not out.is_file() or out.stat().st_size):
+    else:
         expected = "to resume it" if progress.exists() else "a new file"
-        raise FileExistsError(f"{out} exists; expected {expected}")
+        for path in (out, rejected_path(out)):
+            if path.exists() and (not path.is_file() or path.stat().st_size):
+                raise FileExistsError(f"{path} exists; expected {expected}")
 
 
 def score_file(
@@ -135,7 +138,7 @@ def score_file(
         report: Told how many bytes of `source` are worked off, after each batch.
 
     Raises:
-        FileExistsError: `out` holds something and `resume` is not set.
+        FileExistsError: `out` or `rejected_path(out)` holds something and `resume` is not set.
         DataError: `resume` is set, and the unfinished files are missing, or are of another model or
             another source; or another process writes to `out`.
         OSError: A file cannot be read or written.
@@ -203,7 +206,7 @@ def _score_batch(
     for i, messages in sorted(errors.items()):
         line = {
             "line": done.lines + i + 1,
-            "errors": list(dict.fromkeys(messages)),
+            "errors": [whole_text(message) for message in dict.fromkeys(messages)],
             "row": batch[i][:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r\n"),
         }
         rejected.write(msgspec.json.encode(line) + b"\n")
@@ -239,7 +242,7 @@ def _record(
     entries: list[dict[str, Any]] = []
     for k, action in zip(span, actions, strict=True):
         if k in scored.errors:
-            entries.append({"action": action, "error": str(scored.errors[k])})
+            entries.append({"action": action, "error": whole_text(str(scored.errors[k]))})
             continue
         dims = zip(DIMENSIONS, columns.dims[k], strict=True)
         entries.append(

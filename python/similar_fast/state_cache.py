@@ -4,6 +4,7 @@ A *state* is everything that the candidates of one screen share. Its keys and va
 decoder would compute again for each of them.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -56,7 +57,16 @@ class State:
 class StateCache:
     """States by their tokens, the least recently used given up first; safe in threads."""
 
-    def __init__(self, capacity_bytes: int) -> None:
+    def __init__(self, capacity_bytes: int, *, shares_beginnings: bool = True) -> None:
+        """An empty cache.
+
+        Args:
+            capacity_bytes: Most bytes of keys and values.
+            shares_beginnings: Whether a state's beginning is of use to another: not where its
+                tokens see what stands behind them, nor where a score's bits may depend on nothing
+                else.
+        """
+        self._shares_beginnings = shares_beginnings
         self._index = PrefixIndex(capacity_bytes)
         self._states: dict[int, State] = {}
         self._lock = Lock()
@@ -67,13 +77,18 @@ class StateCache:
         The whole was found where that is the length of both.
         """
         with self._lock:
-            found = self._index.find(tokens.ids, tokens.keys)
-            return None if found is None else (self._states[found[0]], found[1])
+            if self._shares_beginnings:
+                found = self._index.find(tokens.ids, tokens.keys)
+                return None if found is None else (self._states[found[0]], found[1])
+            found = self._index.find(*_digest(tokens))
+            return None if found is None else (self._states[found[0]], len(tokens.ids))
 
     def insert(self, state: State) -> None:
         """Keeps `state`, unless it alone is larger than the cache."""
         with self._lock:
-            entry, evicted = self._index.insert(state.tokens.ids, state.tokens.keys, state.nbytes)
+            tokens = state.tokens
+            key = (tokens.ids, tokens.keys) if self._shares_beginnings else _digest(tokens)
+            entry, evicted = self._index.insert(*key, state.nbytes)
             for old in evicted:
                 del self._states[old]
             if entry is not None:
@@ -99,3 +114,10 @@ class StateCache:
                 misses=index.misses,
                 evictions=index.evictions,
             )
+
+
+def _digest(tokens: PromptTokens) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """One token that stands for all of them: nothing but the whole begins like it."""
+    data = tokens.ids.tobytes() + tokens.keys.tobytes()
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    return np.frombuffer(digest[:8], np.int64), np.frombuffer(digest[8:], np.uint64)

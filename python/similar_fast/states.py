@@ -5,7 +5,7 @@ every candidate is run whole; here it costs P + N s, and N s where the state is 
 `docs/models.md`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from similar_fast.backbone import Backbone, Row, shared_past
 from similar_fast.errors import InferenceError
+from similar_fast.kept import PatientLock
 from similar_fast.manifest import kv_bytes_per_token
 from similar_fast.prefix import Pack, pack
 from similar_fast.runtime import Tensor
@@ -27,7 +28,13 @@ _MAX_CELLS = 1 << 22
 """Most entries of a prefix's mask in one run; attention takes some 12 bytes of each, a head."""
 
 _MIN_CHUNK = 128
-"""Tokens of a prefix that are run together at least."""
+"""Tokens that are run together at least, however many stand before them."""
+
+_MAX_MASK_BYTES = 1 << 26
+"""Most bytes of the masks that are made at once."""
+
+_NUM_RUNNING = 64
+"""Locks that keep threads from running one state twice; two states rarely share one."""
 
 
 class StateRunner:
@@ -60,6 +67,7 @@ class StateRunner:
         self.deterministic = deterministic
         self.tokens_run = 0
         self._lock = Lock()
+        self._running = tuple(PatientLock() for _ in range(_NUM_RUNNING))
 
     def state(
         self,
@@ -79,13 +87,17 @@ class StateRunner:
         Raises:
             InferenceError: The session failed, or the state that the gate reads is not finite.
         """
-        found = self._cache.find(tokens)
-        length = len(tokens.ids)
-        if found is not None and found[1] == length == len(found[0].tokens.ids):
-            return found[0]
-        past, shared = self._known_beginning(found, gate_index)
-        state = self._continued(tokens, past, shared, gate_index=gate_index, picture=picture)
-        self._cache.insert(state)
+        state, past, shared = self._look_up(tokens, gate_index)
+        if state is not None:
+            return state
+        key = hash((tokens.ids.tobytes(), tokens.keys.tobytes()))
+        with self._running[key % len(self._running)] as has_waited:
+            if has_waited:  # for another thread, likely with the same state
+                state, past, shared = self._look_up(tokens, gate_index)
+                if state is not None:
+                    return state
+            state = self._continued(tokens, past, shared, gate_index=gate_index, picture=picture)
+            self._cache.insert(state)
         return state
 
     def candidates(
@@ -106,10 +118,41 @@ class StateRunner:
         Raises:
             InferenceError: The session failed.
         """
-        if not self.deterministic:
-            return self._candidates(state, suffixes, picture)
-        alone = [self._candidates(state, [suffix], picture) for suffix in suffixes]
-        return np.concatenate(alone)
+        # An action that comes twice is run once, so that its scores are the same bits.
+        places: dict[bytes, int] = {}
+        index = [places.setdefault(suffix.tobytes(), len(places)) for suffix in suffixes]
+        hidden = np.empty((len(places), len(state.prompt_hidden)), np.float32)
+        distinct = [np.frombuffer(suffix, np.int64) for suffix in places]
+        for group in self._groups(state, distinct):
+            runs = [[i] for i in group] if self.deterministic else [group]
+            for run in runs:
+                hidden[run] = self._candidates(state, [distinct[i] for i in run], picture)
+        return hidden if len(places) == len(suffixes) else hidden[index]
+
+    def _groups(self, state: State, suffixes: Sequence[NDArray[np.int64]]) -> Iterator[list[int]]:
+        """Which of `suffixes` are packed together: alone where one is longer than a row.
+
+        The masks of a group never take more than a bounded number of bytes.
+        """
+        budget = self._row_tokens(state)
+        most = max(budget, _MAX_MASK_BYTES // (len(state.tokens.ids) + budget))
+        group: list[int] = []
+        size = 0
+        for i, suffix in enumerate(suffixes):
+            if len(suffix) > budget:
+                yield [i]
+                continue
+            if size + len(suffix) > most:
+                yield group
+                group, size = [], 0
+            group.append(i)
+            size += len(suffix)
+        if group:
+            yield group
+
+    def _row_tokens(self, state: State) -> int:
+        """Most tokens of candidates in one run behind `state`."""
+        return min(self.max_batch_tokens, max(_MIN_CHUNK, _MAX_CELLS // len(state.tokens.ids)))
 
     def _candidates(
         self,
@@ -117,24 +160,50 @@ class StateRunner:
         suffixes: Sequence[NDArray[np.int64]],
         picture: Callable[[int], Mapping[str, Tensor]],
     ) -> NDArray[np.float32]:
-        start, axes = state.tokens.next_position, len(state.tokens.positions)
-        longest = max(map(len, suffixes), default=0)
-        places = np.arange(start, start + longest)[None].repeat(axes, axis=0)
-        positions = [places[:, : len(suffix)] for suffix in suffixes]
+        budget, is_causal = self._row_tokens(state), self._spec.attention == "causal"
+        if is_causal and len(suffixes[0]) > budget:
+            return self._run_long(state, suffixes[0], picture)
+        positions = self._positions(state, max(map(len, suffixes)))
         packs = pack(
             suffixes,
-            positions,
+            [positions[:, : len(suffix)] for suffix in suffixes],
             past=len(state.tokens.ids),
-            max_tokens=self.max_batch_tokens,
-            attention="causal" if self._spec.attention == "causal" else "block",
+            max_tokens=budget,
+            attention="causal" if is_causal else "block",
         )
-        hidden = [self._run_pack(state, packed, picture) for packed in packs]
-        if len(hidden) == 1:  # every sequence, in order
-            return hidden[0]
-        together = np.empty((len(suffixes), len(state.prompt_hidden)), np.float32)
-        for packed, part in zip(packs, hidden, strict=True):
-            together[packed.sequences] = part
-        return together
+        hidden = np.empty((len(suffixes), len(state.prompt_hidden)), np.float32)
+        for packed in packs:
+            hidden[packed.sequences] = self._run_pack(state, packed, picture)
+        return hidden
+
+    def _run_long(
+        self,
+        state: State,
+        suffix: NDArray[np.int64],
+        picture: Callable[[int], Mapping[str, Tensor]],
+    ) -> NDArray[np.float32]:
+        """`[1, H]`: the last token's state of a candidate that is longer than a row, in pieces."""
+        past, length, chunk = state.past, len(state.tokens.ids), self._row_tokens(state)
+        positions = self._positions(state, len(suffix))
+        hidden = np.empty((1, 0), np.float32)
+        for start in range(0, len(suffix), chunk):
+            stop = min(start + chunk, len(suffix))
+            row = Row(
+                input_ids=suffix[start:stop],
+                positions=positions[:, start:stop],
+                mask=_mask(length + start, length + stop, is_causal=True),
+                score_index=np.array([stop - start - 1], np.int64),
+                past=past,
+                picture=picture(stop - start),
+            )
+            hidden, past = self._run(row, keep=stop < len(suffix))
+        return hidden
+
+    def _positions(self, state: State, count: int) -> NDArray[np.int64]:
+        """`[A, count]` positions of the tokens behind `state`."""
+        start = state.tokens.next_position
+        axes = len(state.tokens.positions)
+        return np.arange(start, start + count)[None].repeat(axes, axis=0)
 
     def _run_pack(
         self, state: State, packed: Pack, picture: Callable[[int], Mapping[str, Tensor]]
@@ -150,14 +219,20 @@ class StateRunner:
         )
         return self._run(row, keep=False)[0]
 
+    def _look_up(
+        self, tokens: PromptTokens, gate_index: int
+    ) -> tuple[State | None, Mapping[str, Tensor], int]:
+        """The state where it is known; else what can be continued, and how many tokens that is."""
+        found = self._cache.find(tokens)
+        if found is not None and found[1] == len(tokens.ids) == len(found[0].tokens.ids):
+            return found[0], {}, 0
+        return None, *self._known_beginning(found, gate_index)
+
     def _known_beginning(
         self, found: tuple[State, int] | None, gate_index: int
     ) -> tuple[Mapping[str, Tensor], int]:
-        """Keys and values to continue from, and how many tokens they are of.
-
-        A token's keys and values are another state's too only where attention is causal.
-        """
-        if found is None or self.deterministic or self._spec.attention != "causal":
+        """Keys and values to continue from, and how many tokens they are of."""
+        if found is None:
             return {}, 0
         shared = min(found[1], gate_index)
         return (shared_past(found[0].past, shared), shared) if shared >= _MIN_SHARED else ({}, 0)

@@ -9,6 +9,7 @@ file's folder, or an absolute one. Further fields are left alone; `id` is copied
 scores.
 """
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from similar_fast.errors import DataError
+from similar_fast.processing.images import MAX_BYTES
 from similar_fast.types import Step
 
 __all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_steps"]
@@ -98,7 +100,17 @@ def read_steps(path: Path) -> Iterator[Step]:
 
 
 def _read(path: Path) -> bytes:
+    """The file's bytes; nothing is read of a device, a pipe or a file that is too large."""
     try:
-        return path.read_bytes()
-    except OSError as err:
-        raise DataError(f"the screenshot {path} cannot be read: {err.strerror or err}") from err
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"the screenshot {path} is no regular file")
+        if status.st_size > MAX_BYTES:
+            raise DataError(
+                f"the screenshot {path} has {status.st_size} bytes; expected at most {MAX_BYTES}"
+            )
+        with path.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as err:
+        reason = getattr(err, "strerror", None) or err
+        raise DataError(f"the screenshot {path} cannot be read: {reason}") from err

@@ -51,7 +51,12 @@ class Vision(Protocol):
         """The vision graph's outputs for `image`, RGB."""
 
     def tokens(
-        self, ids: NDArray[np.int64], *, image_start: int, grid: Grid | None, key: int | None
+        self,
+        ids: NDArray[np.int64],
+        *,
+        image_start: int,
+        grid: Grid | None,
+        words: NDArray[np.uint64] | None,
     ) -> PromptTokens:
         """A prefix's tokens with positions, and with what tells two pictures apart.
 
@@ -59,7 +64,7 @@ class Vision(Protocol):
             ids: `[P]` int64.
             image_start: Index of the first image token; -1 without a picture.
             grid: The picture's.
-            key: A number for the picture's content, above 0; None without a picture.
+            words: `[4]`, what tells the picture's content from another's; None without a picture.
         """
 
     def prefix_feeds(
@@ -106,7 +111,7 @@ class NoVision:
         *,
         image_start: int,  # noqa: ARG002  # as above
         grid: Grid | None,  # noqa: ARG002  # as above
-        key: int | None,  # noqa: ARG002  # as above
+        words: NDArray[np.uint64] | None,  # noqa: ARG002  # as above
     ) -> PromptTokens:
         """As `Vision.tokens`."""
         return _text_tokens(ids, self._axes)
@@ -153,17 +158,20 @@ class TokenVision:
         return self._backbone.see(cut_patches(image, self._spec).feeds)
 
     def tokens(
-        self, ids: NDArray[np.int64], *, image_start: int, grid: Grid | None, key: int | None
+        self,
+        ids: NDArray[np.int64],
+        *,
+        image_start: int,
+        grid: Grid | None,
+        words: NDArray[np.uint64] | None,
     ) -> PromptTokens:
-        """As `Vision.tokens`; each image token has a key of its own."""
+        """As `Vision.tokens`; the image tokens have the words for keys, in turn."""
         axes = self._backbone.spec.decoder.position_axes
-        if grid is None or key is None:
+        if grid is None or words is None:
             return _text_tokens(ids, axes)
         keys = np.zeros(len(ids), np.uint64)
         count = self.num_tokens(grid)
-        places = keys[image_start : image_start + count]
-        places[:] = np.uint64(key)
-        places += np.arange(count, dtype=np.uint64)
+        keys[image_start : image_start + count] = np.resize(words, count)
         positions, after = rope_positions(
             ids, image_token=self._spec.token, grids=[grid], merge_size=self._spec.merge_size
         )
@@ -228,22 +236,22 @@ class CrossVision:
         self,
         ids: NDArray[np.int64],
         *,
-        image_start: int,
+        image_start: int,  # noqa: ARG002  # as above
         grid: Grid | None,  # noqa: ARG002  # as above
-        key: int | None,
+        words: NDArray[np.uint64] | None,
     ) -> PromptTokens:
-        """As `Vision.tokens`; a token before the picture has another key than one behind it."""
+        """As `Vision.tokens`; all tokens have the words for keys, in turn."""
         tokens = _text_tokens(ids, 1)
-        if key is not None:
-            tokens.keys[:image_start] = np.uint64(key)
-            tokens.keys[image_start:] = np.uint64(key + 1)
+        if words is not None:
+            tokens.keys[:] = np.resize(words, len(ids))
         return tokens
 
     def prefix_feeds(
         self, tokens: PromptTokens, start: int, stop: int, *, see: See | None
     ) -> dict[str, Tensor]:
         """As `Vision.prefix_feeds`."""
-        return self._feeds(tokens.keys[start:stop] == tokens.keys[-1], see)
+        first = int(np.argmax(tokens.ids == self._spec.token))
+        return self._feeds(np.arange(start, stop) >= first, see)
 
     def suffix_feeds(self, count: int, see: See | None) -> dict[str, Tensor]:
         """As `Vision.suffix_feeds`."""
