@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import similar_fast_mini
 from similar_fast import __version__
 from similar_fast.cli import main
 from similar_fast.cli.arguments import dimension_weights, seeds, words
@@ -456,3 +458,24 @@ def test_the_help_needs_no_heavy_import() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
 
     assert done.returncode == 0
+
+
+def test_search_is_guided_by_a_reward_model(
+    exported: Callable[[str], tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, seed = first_recording()
+    _, folder = exported("qwen2")
+    argv = ("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed), "--json")
+    argv += ("--scorer", "reward", "--num-simulations", "4")
+
+    code, out, _ = run(capsys, *argv, "--model", str(folder))
+    refused, _, without = run(capsys, *argv)
+    wrong, _, embedding = run(
+        capsys, *argv, "--model", str(Path(similar_fast_mini.__file__).parent / "model")
+    )
+
+    assert code == 0
+    assert json.loads(out)["arm"].startswith("search(reward:")
+    assert (refused, wrong) == (3, 3)
+    assert "--scorer reward needs a model" in without
+    assert "has no decoder.onnx" in embedding

@@ -23,7 +23,7 @@ from similar_fast.cli.search_options import (
     search_name,
     search_policy,
 )
-from similar_fast.errors import EnvError
+from similar_fast.errors import EnvError, ModelError
 
 if TYPE_CHECKING:
     from similar_fast.envs.recorded import Recorded
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_SCORERS = ("embedding", "lexical", "constant", "random")
+_SCORERS = ("embedding", "reward", "lexical", "constant", "random")
+_WITH_MODEL = ("embedding", "reward")
 
 
 def add_parser(
@@ -79,7 +80,9 @@ def add_parser(
         help="who plays",
     )
     who.add_argument("--scorer", choices=_SCORERS, default="embedding", help="of greedy and search")
-    who.add_argument("--model", type=Path, metavar="DIR", help="model folder for the scorer")
+    who.add_argument(
+        "--model", type=Path, metavar="DIR", help="model folder for the scorer; reward needs one"
+    )
     who.add_argument("--seed", type=int, default=0, help="seeds the arm's own draws")
     who.add_argument("--max-steps", type=int, default=8, help="actions in one episode")
     who.add_argument(
@@ -180,6 +183,8 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("workers", "max_steps", "num_simulations", "max_batch_size"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+    if args.scorer == "reward" and args.model is None and args.arm in ("greedy", "search"):
+        raise ValueError("--scorer reward needs a model: --model DIR, as similar-fast-export makes")
     _refuse(args, _ignored_options(args), f"--scorer {args.scorer} and --env {args.env}")
     if args.arm == "search":
         _refuse(args, idle_options(args), f"--policy {search_policy(args)}")
@@ -205,7 +210,7 @@ def _ignored_options(args: argparse.Namespace) -> list[str]:
         ignored += ["temperature", "guard"]
     if args.arm in ("heuristic", "random"):
         ignored += ["scorer"]
-    if args.arm in ("heuristic", "random") or args.scorer != "embedding":
+    if args.arm in ("heuristic", "random") or args.scorer not in _WITH_MODEL:
         ignored += ["model"]
     if args.env != "recorded":
         ignored += ["recordings"]
@@ -221,7 +226,7 @@ def _arm_name(args: argparse.Namespace) -> str:
     if args.arm == "random":
         return f"random({common})"
     scorer = "lexical" if args.arm == "heuristic" else args.scorer
-    if scorer == "embedding":
+    if scorer in _WITH_MODEL:
         scorer += f":{_model_digest(args)}"
     if args.arm == "search":
         return f"search({scorer},{search_name(args)},{common})"
@@ -236,7 +241,11 @@ def _model_digest(args: argparse.Namespace) -> str:
     from similar_fast.manifest import read_manifest
 
     manifest = read_manifest(args.model or default_model(), verify=False)
-    return next(file.sha256 for file in manifest.files if file.name == "model.onnx")[:8]
+    name = "model.onnx" if args.scorer == "embedding" else "decoder.onnx"
+    found = [file.sha256 for file in manifest.files if file.name == name]
+    if not found:
+        raise ModelError(f"{args.model} has no {name}; expected a model for --scorer {args.scorer}")
+    return found[0][:8]
 
 
 def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
@@ -276,6 +285,10 @@ def _scorer(args: argparse.Namespace) -> "Scorer":
         return baselines.ConstantScorer()
     if args.scorer == "random":
         return baselines.RandomScorer(args.seed)
+    if args.scorer == "reward":
+        from similar_fast.reward import RewardModel
+
+        return RewardModel(args.model)
     return EmbeddingScorer(args.model)
 
 
