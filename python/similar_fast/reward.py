@@ -1,15 +1,12 @@
 """`RewardModel`: the Similar reward model as a scorer.
 
-One score, from top to bottom: `prompts` writes a step's tokens, `pictures` its screenshot, `states`
-runs what its candidates share and then the candidates, the heads judge, and this file puts the rows
-where they belong.
+One score, from top to bottom: `features` turns steps into what the heads read, the heads judge, and
+this file puts the rows where they belong.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -18,10 +15,11 @@ from numpy.typing import NDArray
 from similar_fast.backbone import Backbone
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, SimilarFastError
+from similar_fast.features import FeatureReader, Features
 from similar_fast.kept import CacheStats
 from similar_fast.manifest import Manifest, RewardSpec, read_manifest
-from similar_fast.pictures import PictureReader, Screenshot
-from similar_fast.prompts import Prompt, PromptWriter
+from similar_fast.pictures import PictureReader
+from similar_fast.prompts import PromptWriter
 from similar_fast.runtime import Provider
 from similar_fast.scoring import ranked
 from similar_fast.state_cache import StateCache
@@ -70,38 +68,6 @@ class ScoredRows:
 
     scores: Scores
     errors: Mapping[int, SimilarFastError]
-    num_cut: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """One step, ready to run."""
-
-    prompt: Prompt
-    screenshot: Screenshot | None
-
-    @property
-    def state_key(self) -> tuple[int, bytes]:
-        """Equal for the candidates of one state, within one call of the writer."""
-        return id(self.prompt.prefix), self.screenshot.key if self.screenshot else b""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Features:
-    """What the heads read of n steps of G states.
-
-    Attributes:
-        hidden: `[n, H]` float32, each action's last token.
-        prompt_hidden: `[G, H]` float32, the token of each state that the gate reads.
-        group: `[n]` int64, which state each step belongs to.
-        first: `[n]` int64, the first step with the same state and the same action.
-        num_cut: `[n]` int64, tokens of its state that did not fit.
-    """
-
-    hidden: NDArray[np.float32]
-    prompt_hidden: NDArray[np.float32]
-    group: NDArray[np.int64]
-    first: NDArray[np.int64]
     num_cut: NDArray[np.int64]
 
 
@@ -178,7 +144,7 @@ class RewardModel:
         self._pictures = PictureReader(
             self._vision, cache_bytes=picture_cache_bytes, max_pixels=max_pixels
         )
-        self._writer = PromptWriter(
+        writer = PromptWriter(
             self._backbone.spec.prompt,
             folder / "tokenizer.json",
             max_positions=self.manifest.max_positions,
@@ -199,8 +165,13 @@ class RewardModel:
             max_prefix_tokens=_CPU_PREFIX_TOKENS if is_on_cpu else _CUDA_PREFIX_TOKENS,
             deterministic=deterministic,
         )
-        self._lock = Lock()
-        self._counts = np.zeros(3, np.int64)  # steps, tokens asked for, tokens cut
+        self._reader = FeatureReader(
+            writer,
+            self._pictures,
+            self._vision,
+            self._runner,
+            hidden_size=self.manifest.hidden_size,
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:  # noqa: ANN401  # the constructor's
@@ -225,7 +196,7 @@ class RewardModel:
     @property
     def stats(self) -> RewardStats:
         """What the model did so far and what it keeps."""
-        steps, asked, cut = (int(count) for count in self._counts)
+        steps, asked, cut = self._reader.counts
         return RewardStats(
             states=self._cache.stats,
             pictures=self._pictures.kept.stats,
@@ -274,7 +245,7 @@ class RewardModel:
         One bad step never fails its neighbours.
         """
         failed: dict[int, SimilarFastError] = {}
-        features = self._run(steps, failed)
+        features = self._reader.read(steps, failed)
         good = [i for i in range(len(steps)) if i not in failed]
         try:
             scores = self._judge_good(features, good, is_whole=not failed)
@@ -298,7 +269,7 @@ class RewardModel:
             InferenceError: As `score`.
         """
         failed: dict[int, SimilarFastError] = {}
-        features = self._run(steps, failed)
+        features = self._reader.read(steps, failed)
         if failed:
             raise failed[min(failed)]
         return features.hidden, features.prompt_hidden[features.group]
@@ -316,7 +287,7 @@ class RewardModel:
         judged = self._backbone.judge(hidden, prompt_hidden, np.arange(len(hidden)))
         return Scores(judged.total, judged.dims, judged.weights)
 
-    def _judge_good(self, features: _Features, good: list[int], *, is_whole: bool) -> Scores:
+    def _judge_good(self, features: Features, good: list[int], *, is_whole: bool) -> Scores:
         """The scores of the steps `good`; equal actions of one state have those of the first."""
         if self.deterministic or not is_whole or not good:
             scores = self._judge_apart(features, good)
@@ -330,7 +301,7 @@ class RewardModel:
         assert scores.weights is not None  # noqa: S101  # as above
         return Scores(scores.total[first], scores.dims[first], scores.weights[first])
 
-    def _judge_apart(self, features: _Features, good: list[int]) -> Scores:
+    def _judge_apart(self, features: Features, good: list[int]) -> Scores:
         """The scores of the steps `good`, whatever the features of the others hold; NaN there."""
         n, width = len(features.hidden), len(DIMENSIONS)
         total, dims, weights = (
@@ -343,102 +314,6 @@ class RewardModel:
             )
             total[rows], dims[rows], weights[rows] = judged.total, judged.dims, judged.weights
         return Scores(total, dims, weights)
-
-    def _run(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> _Features:
-        """The features of `steps`, state by state; a step that fails is noted in `failed`."""
-        jobs = self._jobs(steps, failed)
-        states: dict[tuple[int, bytes], list[int]] = {}
-        for i, job in jobs.items():
-            states.setdefault(job.state_key, []).append(i)
-        width = self.manifest.hidden_size
-        features = _Features(
-            hidden=np.empty((len(steps), width), np.float32),
-            prompt_hidden=np.empty((len(states), width), np.float32),
-            group=np.zeros(len(steps), np.int64),
-            first=np.arange(len(steps)),
-            num_cut=np.array(
-                [jobs[i].prompt.num_cut if i in jobs else 0 for i in range(len(steps))], np.int64
-            ),
-        )
-        for g, members in enumerate(states.values()):
-            try:
-                self._run_state([jobs[i] for i in members], g, members, features)
-            except SimilarFastError as err:
-                failed |= dict.fromkeys(members, err)
-                continue
-            except Exception as err:  # noqa: BLE001  # no memory, say: it is this state's alone
-                failure = InferenceError(f"a state cannot be run: {type(err).__name__}: {err}")
-                failed |= dict.fromkeys(members, failure)
-                continue
-            is_finite = np.isfinite(features.hidden[members]).all(axis=1)
-            for k in np.flatnonzero(~is_finite).tolist():
-                failed[members[k]] = InferenceError(
-                    "the decoder's state of an action is not finite"
-                )
-        return features
-
-    def _jobs(self, steps: Sequence[Step], failed: dict[int, SimilarFastError]) -> dict[int, _Job]:
-        """What is to be run for each step, by its index; steps that cannot be read are left out."""
-        screenshots = self._pictures.look(steps, failed)
-        readable = [i for i in range(len(steps)) if i not in failed]
-        tokens = [shot.num_tokens if (shot := screenshots[i]) else 0 for i in readable]
-        jobs = {}
-        prompts = self._prompts([steps[i] for i in readable], tokens)
-        for i, prompt in zip(readable, prompts, strict=True):
-            if isinstance(prompt, SimilarFastError):
-                failed[i] = prompt
-            else:
-                jobs[i] = _Job(prompt, screenshots[i])
-        read = [job.prompt for job in jobs.values()]
-        counts = len(read), sum(map(len, read)), sum(prompt.num_cut for prompt in read)
-        with self._lock:
-            self._counts += counts
-        return jobs
-
-    def _prompts(
-        self, steps: Sequence[Step], num_image_tokens: Sequence[int]
-    ) -> Iterable[Prompt | SimilarFastError]:
-        """Written together where all can be, since that is quicker."""
-        try:
-            yield from self._writer.write_all(steps, num_image_tokens)
-        except SimilarFastError:
-            for step, count in zip(steps, num_image_tokens, strict=True):
-                try:
-                    yield self._writer.write(step, count)
-                except SimilarFastError as err:
-                    yield err
-
-    def _run_state(
-        self, jobs: Sequence[_Job], group: int, members: list[int], features: _Features
-    ) -> None:
-        """Fills the rows `members` and `group` of `features` for the candidates of one state."""
-        prompt, screenshot = jobs[0].prompt, jobs[0].screenshot
-        # Once for the state, whatever the cache keeps of it.
-        see = cache(partial(self._pictures.see, screenshot)) if screenshot else None
-        tokens = self._vision.tokens(
-            prompt.prefix,
-            image_start=prompt.image_start,
-            grid=screenshot.grid if screenshot else None,
-            words=screenshot.words if screenshot else None,
-        )
-        state = self._runner.state(
-            tokens,
-            gate_index=prompt.gate_index,
-            picture=lambda start, stop: self._vision.prefix_feeds(tokens, start, stop, see=see),
-        )
-        # A slice where the candidates of a state come together, as a search sends them.
-        first, stop = members[0], members[-1] + 1
-        rows = slice(first, stop) if stop - first == len(members) else members
-        features.hidden[rows] = self._runner.candidates(
-            state,
-            [job.prompt.suffix for job in jobs],
-            picture=lambda count: self._vision.suffix_feeds(count, see),
-        )
-        features.prompt_hidden[group] = state.prompt_hidden
-        features.group[rows] = group
-        seen: dict[bytes, int] = {}
-        for i, job in zip(members, jobs, strict=True):
-            features.first[i] = seen.setdefault(job.prompt.suffix.tobytes(), i)
 
 
 def _cross_bytes(spec: RewardSpec) -> int:
