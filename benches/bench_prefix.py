@@ -72,6 +72,18 @@ class Models:
     theirs: Any
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How our arms run; the defaults are those of `RewardModel` on the CPU."""
+
+    row_tokens: int = 256
+    prefix_tokens: int = 256
+    deterministic: bool = False
+
+
+DEFAULTS = Limits()
+
+
 def make_models(sizes: dict[str, int], threads: int) -> Models:
     """Draws the weights, exports them and opens both."""
     import torch  # noqa: PLC0415  # after the threads are set
@@ -106,16 +118,18 @@ def make_models(sizes: dict[str, int], threads: int) -> Models:
         return Models(Backbone(folder, manifest, providers="cpu", threads=threads), model)
 
 
-def arms(models: Models, case: tuple[int, int, int], naive_rows: int) -> dict[str, Arm]:
+def arms(
+    models: Models, case: tuple[int, int, int], naive_rows: int, limits: Limits = DEFAULTS
+) -> dict[str, Arm]:
     """What is timed, by name; each returns `[N, hidden]`."""
     rng = np.random.default_rng(0)
     length, size, count = case
     prefix = rng.integers(3, VOCABULARY, length)
     suffixes = rng.integers(3, VOCABULARY, (count, size))
-    known = runner(models)
+    known = runner(models, limits)
     run_ours(known, prefix, suffixes)
     return {
-        "ours cold": lambda: run_ours(runner(models), prefix, suffixes),
+        "ours cold": lambda: run_ours(runner(models, limits), prefix, suffixes),
         "ours warm": lambda: run_ours(known, prefix, suffixes),
         "naive ORT": lambda: run_naive(models.backbone, prefix, suffixes, naive_rows),
         "transformers": lambda: run_theirs(models.theirs, prefix, suffixes, naive_rows),
@@ -123,14 +137,14 @@ def arms(models: Models, case: tuple[int, int, int], naive_rows: int) -> dict[st
     }
 
 
-def runner(models: Models) -> StateRunner:
-    cache = StateCache(1 << 30)
+def runner(models: Models, limits: Limits) -> StateRunner:
+    cache = StateCache(1 << 30, shares_beginnings=not limits.deterministic)
     return StateRunner(
         models.backbone,
         cache,
-        max_batch_tokens=256,
-        max_prefix_tokens=256,
-        deterministic=False,
+        max_batch_tokens=limits.row_tokens,
+        max_prefix_tokens=limits.prefix_tokens,
+        deterministic=limits.deterministic,
     )
 
 
@@ -228,6 +242,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--naive-rows", type=int, default=4)
+    parser.add_argument("--row-tokens", type=int, default=DEFAULTS.row_tokens)
+    parser.add_argument("--prefix-tokens", type=int, default=DEFAULTS.prefix_tokens)
+    parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--case", help="P,s,N; all of the eight without")
     return parser.parse_args(words)
 
@@ -235,6 +252,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     args = parse()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    limits = Limits(args.row_tokens, args.prefix_tokens, args.deterministic)
     models = make_models(SIZES, threads=1)
     cases = CASES if args.case is None else [tuple(map(int, args.case.split(",")))]
     if not args.json:
@@ -242,7 +260,7 @@ def main() -> int:
         print(f"| P, s, N | {' ms | '.join(ARMS)} ms | {others} |")
         print("|" + "---|" * (1 + len(ARMS) + 6))
     for case in cases:
-        found = measure(arms(models, case, args.naive_rows), args.repeats)
+        found = measure(arms(models, case, args.naive_rows, limits), args.repeats)
         if args.json:
             print(json.dumps({"case": case, **found}), flush=True)
         else:

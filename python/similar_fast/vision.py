@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.backbone import Backbone
+from similar_fast.errors import InferenceError
 from similar_fast.manifest import PatchSpec, TileSpec
 from similar_fast.prefix import rope_positions
 from similar_fast.processing.patches import cut_patches, resized_size
@@ -101,9 +102,9 @@ class NoVision:
         """As `Vision.num_tokens`."""
         return 0
 
-    def run(self, image: "Image") -> dict[str, Tensor]:
-        """Never called: no screenshot is looked at."""
-        raise NotImplementedError
+    def run(self, image: "Image") -> dict[str, Tensor]:  # noqa: ARG002  # as above
+        """Refuses: no screenshot is looked at, so there is none to run."""
+        raise InferenceError("the model has no vision; expected a step without a screenshot")
 
     def tokens(
         self,
