@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from similar_fast.collect.journal import Journal
+from similar_fast.collect.rollouts import Counts
 from similar_fast.collect.worker import Unit, UnitResult
 from similar_fast.errors import EnvError
 
 __all__ = ["CollectProgress", "CollectSummary", "Engine", "collect"]
 
 MAX_FAILURES_IN_A_ROW = 5
-_COUNTS = ("rollouts", "env_steps", "resets", "diverged", "lost", "idle", "relaunches")
+_COUNTS = tuple(Counts().to_dict())
 
 
 class Engine(Protocol):

@@ -6,7 +6,7 @@ action with enough of them becomes a record.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -25,7 +25,7 @@ from similar_fast.tree_search import TreeSearch
 from similar_fast.tree_settings import TreeSettings
 from similar_fast.types import Action
 
-__all__ = ["CollectSettings", "Episode", "LabelledStep", "collect_episode"]
+__all__ = ["CollectSettings", "Episode", "LabelledStep", "Target", "collect_episode"]
 
 Mode = Literal["tree", "greedy"]
 Status = Literal["labelled", "skipped"]
@@ -109,6 +109,19 @@ class CollectSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """An action that is to be labelled, in words, as another collection has written it.
+
+    Attributes:
+        history: The actions before it, oldest first.
+        action: The action.
+    """
+
+    history: tuple[str, ...]
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledStep:
     """One labelled action of an episode.
 
@@ -174,7 +187,13 @@ class Episode:
 
 
 def collect_episode(
-    env: Environment, task: str, *, seed: int, settings: CollectSettings, cache: ScoreCache
+    env: Environment,
+    task: str,
+    *,
+    seed: int,
+    settings: CollectSettings,
+    cache: ScoreCache,
+    targets: Sequence[Target] = (),
 ) -> Episode:
     """Labels the steps of one episode.
 
@@ -186,6 +205,7 @@ def collect_episode(
         seed: The task's seed.
         settings: How.
         cache: The scores by which rollouts are played and candidates picked; it is cleared.
+        targets: The actions to label, and no others; none leaves the choice to `settings.mode`.
 
     Raises:
         EnvError: The environment fails again and again.
@@ -197,7 +217,9 @@ def collect_episode(
     success = None
     lengths = collector.play_from_start()
     if lengths:
-        if settings.mode == "tree":
+        if targets:
+            collector.label_targets(targets)
+        elif settings.mode == "tree":
             collector.search()
         else:
             success = collector.walk()
@@ -224,6 +246,7 @@ class _Collector:
         policy = RolloutPolicy(cache, temperature=settings.temperature, epsilon=settings.epsilon)
         self._settings = settings
         self._cache = cache
+        self._only: set[tuple[Path, Action]] | None = None
         self.mean_length = float("nan")
         self.player = Player(
             env,
@@ -301,6 +324,33 @@ class _Collector:
             path = (*path, known[int(np.argmax(totals))])
         return self._trie[path].success
 
+    def label_targets(self, targets: Sequence[Target]) -> None:
+        """Labels these actions; every action on the way to them as well, for what came before."""
+        self._only = set()
+        for target in targets:
+            path: Path | None = ()
+            for text in target.history:
+                path = None if path is None else self._follow(path, text)
+            action = None if path is None else self._named(path, target.action)
+            if path is None or action is None:
+                self.player.counts.missing += 1
+                continue
+            self._sample(path, action)
+            self._only.add((path, action))
+
+    def _follow(self, path: Path, text: str) -> Path | None:
+        """The path on by the action that is called `text`; None where it cannot be gone."""
+        action = self._named(path, text)
+        if action is None:
+            return None
+        self._sample(path, action, through_idle=True)
+        after = (*path, action)
+        return after if self._trie.edge(path, action).rollouts and after in self._trie else None
+
+    def _named(self, path: Path, text: str) -> Action | None:
+        """The candidate of a state that is called `text`."""
+        return next((a for a in self._trie[path].candidates if str(a) == text), None)
+
     def _pick(self, path: Path) -> tuple[Action, ...]:
         """The candidates of a state that are labelled on purpose."""
         state = self._trie[path]
@@ -318,19 +368,20 @@ class _Collector:
         priors: list[float] = priors_from_scores(column, temperature=1.0).tolist()
         return priors
 
-    def _sample(self, path: Path, action: Action) -> None:
+    def _sample(self, path: Path, action: Action, *, through_idle: bool = False) -> None:
         """Plays rollouts of an action until it has enough, those that passed by included."""
         edge = self._trie.edge(path, action)
         edge.is_sampled = True
         for number in range(self._settings.rollouts):
-            if self._is_settled(edge) or self.player.is_spent:
+            is_idle = edge.is_idle and not through_idle
+            if is_idle or self._is_settled(edge) or self.player.is_spent:
                 break
-            self.player.rollout(path, action, number=number)
+            self.player.rollout(path, action, number=number, through_idle=through_idle)
         if edge.is_idle:
             self.player.counts.idle += 1
 
     def _is_settled(self, edge: Edge) -> bool:
-        if edge.is_idle or (edge.is_final and edge.rollouts):
+        if edge.is_final and edge.rollouts:
             return True
         agree = edge.successes in (0, edge.rollouts)
         enough = self._settings.min_rollouts if agree else self._settings.rollouts
@@ -343,6 +394,8 @@ class _Collector:
         for path, state in self._trie.states.items():
             for action, edge in state.edges.items():
                 if edge.is_idle or edge.rollouts < (1 if edge.is_final else 2):
+                    continue
+                if self._only is not None and (path, action) not in self._only:
                     continue
                 yield self._labelled_step(path, action)
 

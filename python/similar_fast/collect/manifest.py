@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.collect.journal import EPISODES, PLAN, STEPS
+from similar_fast.collect.rollouts import Counts
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.records import SCHEMA_VERSION, StepRecord, decode_record
 from similar_fast.whole_file import write_whole
@@ -31,7 +32,6 @@ def write_manifest(folder: Path) -> dict[str, Any]:
     steps, digest = _read_steps(folder / STEPS)
     episodes = [json.loads(line) for line in (folder / EPISODES).read_text().splitlines()]
     latest = {(row["task"], row["seed"]): row for row in episodes}.values()
-    costs = ("rollouts", "env_steps", "resets", "diverged", "lost", "idle", "relaunches")
     manifest = {
         "schema": SCHEMA_VERSION,
         "plan": json.loads((folder / PLAN).read_text()),
@@ -39,7 +39,7 @@ def write_manifest(folder: Path) -> dict[str, Any]:
         "versions": sorted({step.provenance.versions for step in steps}),
         "episodes": dict(Counter(row["status"] for row in latest)),
         "labels_by_task": dict(Counter(step.task for step in steps)),
-        "costs": {name: sum(row.get(name, 0) for row in latest) for name in costs},
+        "costs": {name: sum(row.get(name, 0) for row in latest) for name in Counts().to_dict()},
         "labels": label_statistics(steps),
     }
     write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())

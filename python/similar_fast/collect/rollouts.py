@@ -32,6 +32,7 @@ class Counts:
         lost: Rollouts played again because the environment failed.
         idle: Actions left without a label because they changed nothing.
         relaunches: Times the environment died and brought itself back.
+        missing: Actions that were to be labelled and are not offered.
     """
 
     rollouts: int = 0
@@ -41,6 +42,7 @@ class Counts:
     lost: int = 0
     idle: int = 0
     relaunches: int = 0
+    missing: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """The counts by name."""
@@ -125,7 +127,14 @@ class Player:
             self._with_retries(lambda: self._walk(()))
         return self.trie[()]
 
-    def rollout(self, path: Path, action: Action | None = None, *, number: int) -> Rollout | None:
+    def rollout(
+        self,
+        path: Path,
+        action: Action | None = None,
+        *,
+        number: int,
+        through_idle: bool = False,
+    ) -> Rollout | None:
         """Plays one rollout from `path` and files it.
 
         None where its replay diverged, or where `action` changed nothing that can be seen: then
@@ -135,6 +144,7 @@ class Player:
             path: Actions to replay; their states were seen before.
             action: The first action after them; None leaves it to the policy.
             number: Which rollout of this action it is, from 0; another number, other draws.
+            through_idle: Whether to play on, and to file, where `action` changed nothing.
 
         Raises:
             EnvError: The environment failed `MAX_LOST` times in a row.
@@ -144,7 +154,13 @@ class Player:
         words = [(step.kind, *step.target, step.argument) for step in forced]
         try:
             found = self._with_retries(
-                lambda: self._play(path, action, rng=self.rng(words, number), number=number)
+                lambda: self._play(
+                    path,
+                    action,
+                    rng=self.rng(words, number),
+                    number=number,
+                    stops_idle=not through_idle,
+                )
             )
         except _DivergedError:
             self.counts.diverged += 1
@@ -172,23 +188,25 @@ class Player:
         raise AssertionError  # the last attempt returns or raises
 
     def _play(
-        self, path: Path, action: Action | None, *, rng: random.Random, number: int
+        self,
+        path: Path,
+        action: Action | None,
+        *,
+        rng: random.Random,
+        number: int,
+        stops_idle: bool,
     ) -> Rollout:
         state = self._walk(path)
         taken = {(self.trie[path[:place]].observation.digest, a) for place, a in enumerate(path)}
         while not state.is_done and len(path) < self._max_steps and state.candidates:
-            chosen, action = action, None
-            if chosen is None:
-                chosen = self._policy.choose(
-                    state.observation, state.candidates, path, taken=taken, rng=rng, number=number
-                )
-                is_forced = False
-            else:
-                is_forced = True
+            chosen = action or self._policy.choose(
+                state.observation, state.candidates, path, taken=taken, rng=rng, number=number
+            )
             taken.add((state.observation.digest, chosen))
             after = self._step(path, chosen)
-            if is_forced and self.trie.edge(path, chosen).is_idle:
+            if action is not None and stops_idle and self.trie.edge(path, chosen).is_idle:
                 raise _IdleError
+            action = None
             path, state = (*path, chosen), after
         return Rollout(path, state.success)
 

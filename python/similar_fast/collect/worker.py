@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from similar_fast.collect.episode import CollectSettings, Episode, LabelledStep, collect_episode
+from similar_fast.collect.episode import (
+    CollectSettings,
+    Episode,
+    LabelledStep,
+    Target,
+    collect_episode,
+)
 from similar_fast.collect.policies import ScoreCache
 from similar_fast.collect.proxies import PROXY_NAME
 from similar_fast.errors import EnvError, ScorerError
@@ -23,10 +29,12 @@ class Unit:
     Attributes:
         task: The environment's name of the task.
         seed: The task's seed.
+        targets: The actions to label; none leaves the choice to the settings.
     """
 
     task: str
     seed: int
+    targets: tuple[Target, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,12 @@ class Worker:
         """The unit's labelled steps; an environment or a scorer that fails is a failed unit."""
         try:
             episode = collect_episode(
-                self._env, unit.task, seed=unit.seed, settings=self._settings, cache=self._cache
+                self._env,
+                unit.task,
+                seed=unit.seed,
+                settings=self._settings,
+                cache=self._cache,
+                targets=unit.targets,
             )
         except (EnvError, ScorerError) as error:
             return UnitResult(unit, "failed", error=f"{type(error).__name__}: {error}")
