@@ -5,6 +5,7 @@ import json
 import lzma
 import time
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from published_forms import (
 )
 from similar_fast.errors import DataError
 from similar_fast.records import PairRecord, Record, StepRecord, TrajectoryRecord, encode_record
-from similar_fast.srm import csv_rows, lines, preference_csv as preference
+from similar_fast.srm import csv_rows, lines
+from similar_fast.srm import preference_csv as preference
 from similar_fast.srm.encodings import decode, detect_encoding
 from similar_fast.srm.forms import form_of
 from similar_fast.srm.pairs import pairs_of_trajectories, trajectories_of_steps
@@ -33,9 +35,9 @@ from srm_records import FIVE, step, trajectory
 WORDS = {
     "utf-8": "naïve 打开 ☂",
     "utf-8-sig": "naïve 打开 ☂",
-    "gb2312": "打开设置，然后购买车票",
-    "gbk": "打开設置，然後購買車票",
-    "gb18030": "打开设置，然后购买车票 \U00020000",
+    "gb2312": "打开设置、然后购买车票",
+    "gbk": "打开設置、然後購買車票",
+    "gb18030": "打开设置、然后购买车票 \U00020000",
     "iso-8859-1": "naïve déjà vu, ½ café ®",
 }
 
@@ -349,7 +351,7 @@ def test_a_task_column_beside_the_trajectory_is_the_task(tmp_path: Path) -> None
 def test_a_header_that_lacks_something_says_what(header: str, tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", header + "\n")
 
-    with pytest.raises(DataError, match="no header: .*(action is missing|no label)"):
+    with pytest.raises(DataError, match=r"no header: .*(action is missing|no label)"):
         read(path, form="step-csv")
 
 
@@ -454,15 +456,16 @@ def test_a_packed_file_is_read_whatever_its_name(
 def test_a_packed_file_that_ends_early_gives_what_is_there(
     packed: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    rows = [encode_record(step(f"{i} {hash((i, 'x'))}")) + b"\n" for i in range(3000)]
+    rows = [encode_record(step(sha256(b"%d" % i).hexdigest())) + b"\n" for i in range(3000)]
     data = packed(b"".join(rows))
     path = write(tmp_path / "x.jsonl.gz", data[: len(data) * 2 // 3])
 
     found, bad = set_aside(path)
 
     assert len(found) > 100
-    assert "broken after" in str(pytest.raises(DataError, read, path).value)
-    assert bad[-1][0] is not None
+    assert [line for line, _ in bad] == [len(found) + 1] or len(bad) == 2
+    with pytest.raises(DataError, match=r"no record|broken after"):
+        read(path)
 
 
 @pytest.mark.parametrize(
