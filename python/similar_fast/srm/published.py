@@ -14,6 +14,7 @@ from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS, Dimension
 from similar_fast.records import Labels, Platform, Provenance
 
 __all__ = [
+    "PLATFORMS",
     "Origin",
     "action_texts",
     "label",
@@ -23,6 +24,8 @@ __all__ = [
     "task_of_trajectory",
     "type_of",
 ]
+
+PLATFORMS: tuple[str, ...] = get_args(Platform)
 
 _ENVIRONMENTS: tuple[tuple[str, str, Platform], ...] = (
     ("visualwebarena", "visualwebarena", "web"),
@@ -67,8 +70,8 @@ def origin_of(path: Path, *, environment: str | None, platform: str | None, form
     Raises:
         ValueError: `platform` is none of the four.
     """
-    if platform is not None and platform not in get_args(Platform):
-        raise ValueError(f"the platform is {platform!r}; expected one of {get_args(Platform)}")
+    if platform is not None and platform not in PLATFORMS:
+        raise ValueError(f"the platform is {platform!r}; expected one of {', '.join(PLATFORMS)}")
     stem = path.name.split(".")[0]
     plain = re.sub(r"[^a-z]", "", stem.lower())
     found: tuple[str, Platform] = next(

@@ -12,7 +12,7 @@ __all__ = ["By", "Split", "assign_splits", "plain_instruction", "split_of", "wit
 
 By = Literal["task", "environment"]
 Split = Literal["train", "eval"]
-_R = TypeVar("_R", StepRecord, TrajectoryRecord, PairRecord)
+_R = TypeVar("_R", bound=StepRecord | TrajectoryRecord | PairRecord)
 _Node = tuple[str, str]
 
 
