@@ -19,7 +19,7 @@ FORMS: tuple[str, ...] = get_args(Form)
 _HEAD_BYTES = 2**16
 _OBJECT_OF_OBJECTS = re.compile(rb'\s*\{\s*(?:\}|"(?:[^"\\]|\\.)*"\s*:\s*\{)', re.DOTALL)
 _PREFERENCE = {"chosen", "rejected", "type"}
-_STEP = {"action", "instruction"}
+_GOALS = {"instruction", "goal"}
 
 
 def form_of(path: Path) -> Form:
@@ -48,7 +48,7 @@ def form_of(path: Path) -> Form:
     columns = {re.sub(r"\W", "", name) for name in first.decode("latin-1").lower().split(",")}
     if columns >= _PREFERENCE:
         return "preference-csv"
-    if columns >= _STEP:
+    if "action" in columns and columns & _GOALS:
         return "step-csv"
     # A first line that is broken does not hide the good ones after it.
     if b"\n{" in head:
