@@ -9,18 +9,35 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from collect_fakes import MakeDying, broken_worker, lock_worker, slow_worker
+from lock_env import LockEnv
 from similar_fast.cli import main
 from similar_fast.collect.collector import CollectProgress, CollectSummary, collect
 from similar_fast.collect.journal import Journal
 from similar_fast.collect.manifest import label_statistics, write_manifest
 from similar_fast.collect.processes import ProcessEngine
+from similar_fast.collect.screenshots import take_pictures
+from similar_fast.collect.targets import units_of_records
 from similar_fast.collect.worker import MakeWorker, Unit, UnitResult
+from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError, EnvError
-from similar_fast.records import Labels, StepRecord, decode_record
+from similar_fast.records import Labels, PairRecord, StepRecord, decode_record
+from similar_fast.srm.readers import read_data
+from similar_fast.srm.screenshots import ScreenshotStore
 
 UNITS = [Unit(task, seed) for seed in range(6) for task in ("easy", "hard")]
+TRAJECTORY_PAIR = PairRecord(
+    environment="lock",
+    task="easy",
+    seed=0,
+    type=Dimension.TRAJECTORY,
+    instruction="open it",
+    chosen=("a", "b"),
+    rejected=("b",),
+    step=-1,
+)
 PLAN = {"tasks": ["easy", "hard"], "seeds": list(range(6))}
 
 
@@ -279,3 +296,73 @@ def test_command_refuses_an_unknown_task(
 
     assert "click-tab-2" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_units_of_records_name_every_action_once(whole: Path) -> None:
+    records = [decode_record(line) for line in steps(whole).splitlines()]
+
+    units = units_of_records(records)
+    some = units_of_records(records, sample=7)
+
+    assert {(u.task, u.seed) for u in units} <= {(u.task, u.seed) for u in UNITS}
+    assert sum(len(u.targets) for u in units) == len(records)
+    assert sum(len(u.targets) for u in some) == 7
+    assert units_of_records(records, sample=7) == some
+    assert units_of_records(records, sample=7, seed=1) != some
+
+
+def test_units_of_a_whole_trajectory_are_refused() -> None:
+    with pytest.raises(DataError, match="cannot be labelled again"):
+        units_of_records([TRAJECTORY_PAIR])
+
+
+def test_picture_that_cannot_be_taken_says_why(whole: Path) -> None:
+    records = [decode_record(line) for line in steps(whole).splitlines()[:1]]
+    other = msgspec.structs.replace(records[0], observation="other words")
+    gone = msgspec.structs.replace(records[0], history=("click z",))
+
+    found = [next(take_pictures(LockEnv(), [r], keep=str)) for r in (records[0], other, gone)]
+
+    assert [picture.name for picture in found] == [None] * 3
+    assert [picture.problem for picture in found] == [
+        "the environment has no pictures",
+        "the screen's words are not those of the record",
+        "the screen does not offer 'click z'",
+    ]
+
+
+@pytest.mark.browser
+def test_commands_label_again_and_take_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ["--num-simulations", "4", "--root-rollouts", "4", "--workers", "1", "--json"]
+    first = ["collect", "--tasks", "choose-list", "--seeds", "4000", *how]
+    assert main([*first, "--out", str(tmp_path / "run")]) == 0
+    source = str(tmp_path / "run" / "steps.jsonl")
+    capsys.readouterr()
+
+    again = ["collect", "--targets", source, "--sample", "3", "--seed", "1", *how]
+    assert main([*again, "--out", str(tmp_path / "again")]) == 0
+    relabelled = json.loads(capsys.readouterr().out)
+    out = tmp_path / "pictures.jsonl"
+    words = ["screenshots", source, "--store", str(tmp_path / "store"), "--out", str(out)]
+    assert main([*words, "--json"]) == 0
+    taken = json.loads(capsys.readouterr().out)
+
+    assert relabelled["labels"] == 3
+    assert relabelled["counts"]["missing"] == 0
+    assert taken["missed"] == []
+    store = ScreenshotStore(tmp_path / "store")
+    names = {record.screenshot for record in read_data(out)}  # type: ignore[union-attr]
+    assert len(names) == taken["pictures"] > 1
+    assert all(name and store.open(name).startswith(b"\x89PNG") for name in names)
+
+
+def test_targets_beside_tasks_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["collect", "--targets", "x.jsonl", "--tasks", "train", "--out", str(tmp_path / "run")]
+
+    assert main(words) == 3
+
+    assert "--targets names its own tasks" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lock_env import BROKEN, NOTHING, OPEN, LockEnv, press
 from similar_fast.collect.candidates import sample_candidates
-from similar_fast.collect.episode import CollectSettings, Episode, collect_episode
+from similar_fast.collect.episode import CollectSettings, Episode, Target, collect_episode
 from similar_fast.collect.policies import RolloutPolicy, ScoreCache
 from similar_fast.collect.proxies import coherence, task_relevance
 from similar_fast.collect.rollouts import Player
@@ -220,3 +220,31 @@ def test_prop_candidates_hold_the_contrasts(seed: int) -> None:
 def test_impossible_settings_raise(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CollectSettings(**wrong)  # type: ignore[arg-type]
+
+
+def again(targets: list[Target], how: CollectSettings = SETTINGS) -> Episode:
+    cache = ScoreCache(HintScorer())
+    return collect_episode(LockEnv(), "easy", seed=0, settings=how, cache=cache, targets=targets)
+
+
+def test_targets_are_labelled_and_nothing_else() -> None:
+    known = episode().steps[3:6]
+    targets = [Target(tuple(map(str, s.path)), str(s.action)) for s in known]
+
+    found = again(targets, replace(SETTINGS, draws=1, rollouts=12, min_rollouts=12))
+
+    assert {(s.path, s.action) for s in found.steps} == {(s.path, s.action) for s in known}
+    assert all(s.edge.is_final or s.edge.rollouts >= 12 for s in found.steps)
+
+
+def test_target_behind_an_action_that_changed_nothing_is_reached() -> None:
+    found = again([Target((str(NOTHING),), str(press("a")))])
+
+    assert [(s.path, s.action) for s in found.steps] == [((NOTHING,), press("a"))]
+
+
+@pytest.mark.parametrize("target", [Target((), "click z"), Target(("click z",), str(press("a")))])
+def test_target_that_is_not_offered_is_counted(target: Target) -> None:
+    found = again([target])
+
+    assert (found.steps, found.counts.missing) == ((), 1)

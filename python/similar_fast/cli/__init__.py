@@ -9,13 +9,39 @@ import sys
 from collections.abc import Sequence
 
 from similar_fast._core import __version__
-from similar_fast.cli import audit, collect, demo, doctor, inspect, record, score, search
+from similar_fast.cli import (
+    audit,
+    collect,
+    convert,
+    demo,
+    doctor,
+    inspect,
+    pairs,
+    record,
+    score,
+    screenshots,
+    search,
+    split,
+)
 from similar_fast.cli.output import Output
 from similar_fast.errors import SimilarFastError
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, search, score, inspect, collect, record, audit, doctor)
+_COMMANDS = (
+    demo,
+    search,
+    score,
+    inspect,
+    collect,
+    screenshots,
+    convert,
+    pairs,
+    split,
+    record,
+    audit,
+    doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

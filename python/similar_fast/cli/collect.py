@@ -1,6 +1,7 @@
 """`similar-fast collect`: labels for single steps, from rollouts in the real environment."""
 
 import argparse
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from similar_fast.cli.arguments import (
     seeds,
     words,
 )
+from similar_fast.cli.data_files import DataFiles
 from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
     from similar_fast.collect.collector import CollectProgress, CollectSummary, Engine
     from similar_fast.collect.episode import CollectSettings
     from similar_fast.collect.spec import WorkerSpec
+    from similar_fast.collect.worker import Unit
 
 __all__ = ["add_parser", "run"]
 
@@ -65,7 +68,6 @@ def add_parser(
     what.add_argument(
         "--tasks",
         type=words,
-        default=["train"],
         metavar="NAMES",
         help="comma list; `train`, `held-out` and `all` stand for the tasks of the tables "
         "(default: train)",
@@ -73,10 +75,17 @@ def add_parser(
     what.add_argument(
         "--seeds",
         type=seeds,
-        default=list(range(1000, 1100)),
         metavar="A-B",
         help="task seeds (default: 1000-1099)",
     )
+    what.add_argument(
+        "--targets",
+        type=Path,
+        metavar="FILE",
+        help="label the actions of these steps or pairs again, and no others; in place of --tasks "
+        "and --seeds",
+    )
+    what.add_argument("--sample", type=int, metavar="N", help="of --targets, so many at random")
     what.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     what.add_argument("--resume", action="store_true", help="go on with the collection in DIR")
     what.add_argument("--max-labels", type=int, metavar="N", help="stop once so many are there")
@@ -140,18 +149,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.collect.episode import CollectSettings
     from similar_fast.collect.manifest import write_manifest
     from similar_fast.collect.spec import WorkerSpec
-    from similar_fast.collect.worker import Unit
 
     if args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
-    tasks = miniwob_tasks(args.tasks)
+    units, what = _units(args, output)
     settings = CollectSettings(**{name: getattr(args, name) for name in _SETTINGS}, draws=args.seed)
     spec = WorkerSpec(
         settings=settings, chromium=args.chromium, model=args.model, device=args.device
     )
-    # Seeds outside, tasks inside: what an early stop leaves is even over tasks.
-    units = [Unit(task, seed) for seed in args.seeds for task in tasks]
-    plan = _plan(args, tasks, spec)
+    # What a resumed collection must have in common with its first run.
+    plan = {"environment": "miniwob", **what, "policy": spec.policy, "settings": settings.to_dict()}
     label = f"episodes into {args.out}"
     with output.progress(len(units), label) as bar:
         done = 0
@@ -180,15 +187,26 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return 1 if summary.failed else 0
 
 
-def _plan(args: argparse.Namespace, tasks: list[str], spec: "WorkerSpec") -> dict[str, Any]:
-    """What a resumed collection must have in common with its first run."""
-    return {
-        "environment": "miniwob",
-        "tasks": tasks,
-        "seeds": args.seeds,
-        "policy": spec.policy,
-        "settings": spec.settings.to_dict(),
-    }
+def _units(args: argparse.Namespace, output: Output) -> "tuple[list[Unit], dict[str, Any]]":
+    """The episodes to label, and what the plan says of them."""
+    from similar_fast.collect.targets import units_of_records
+    from similar_fast.collect.worker import Unit
+
+    if args.targets is None:
+        if args.sample is not None:
+            raise ValueError("--sample has no effect without --targets")
+        tasks = miniwob_tasks(args.tasks or ["train"])
+        seeds = args.seeds or list(range(1000, 1100))
+        # Seeds outside, tasks inside: what an early stop leaves is even over tasks.
+        units = [Unit(task, seed) for seed in seeds for task in tasks]
+        return units, {"tasks": tasks, "seeds": seeds}
+    if args.tasks is not None or args.seeds is not None:
+        raise ValueError("--targets names its own tasks and seeds; expected no others beside it")
+    with DataFiles.shown([args.targets], output) as files:
+        units = units_of_records(files.records(), sample=args.sample, seed=args.seed)
+    digest = hashlib.sha256(args.targets.read_bytes()).hexdigest()
+    targets = {"name": args.targets.name, "sha256": digest, "sample": args.sample}
+    return units, {"targets": targets}
 
 
 def _engine(args: argparse.Namespace, spec: "WorkerSpec") -> "Engine":
@@ -219,6 +237,8 @@ def _print(
     if summary.solved is not None:
         walks = summary.episodes + summary.skipped
         output.text(f"  {summary.solved:,} of {walks:,} greedy walks reached the goal")
+    if costs["missing"]:
+        output.note(f"{count(costs['missing'], 'action')} of --targets are not offered any more")
     if summary.failed:
         output.note(f"{count(summary.failed, 'episode')} failed; --resume tries them again")
     output.document({**asdict(summary), "out": str(args.out), "manifest": manifest})
