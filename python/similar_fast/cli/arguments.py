@@ -6,6 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "HelpFormatter",
+    "add_device_arguments",
     "add_miniwob_arguments",
     "add_model_arguments",
     "dimension_weights",
@@ -78,6 +79,11 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="FOLDER",
         help="what similar-fast-export wrote",
     )
+    add_device_arguments(parser)
+
+
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    """Where a model runs, and how exactly."""
     parser.add_argument(
         "--device",
         default="auto",

@@ -86,10 +86,8 @@ def fit_signs(pairs: Sequence[PairRecord], scores: PairScores) -> dict[Dimension
         scores: Their scores.
     """
     found = accuracy(scores.chosen, scores.rejected, groups=[pair.type for pair in pairs])
-    return {
-        Dimension(str(kind)): -1 if group.accuracy < 0.5 else 1
-        for kind, group in found.groups.items()
-    }
+    groups = found.groups
+    return {kind: -1 if groups[kind].accuracy < 0.5 else 1 for kind in Dimension if kind in groups}
 
 
 def signed(

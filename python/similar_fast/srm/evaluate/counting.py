@@ -24,7 +24,14 @@ from similar_fast.srm.evaluate.evaluation import (
     place_of,
 )
 
-__all__ = ["Counting", "compare_evaluations", "evaluate_pair_scores", "evaluate_scores"]
+__all__ = [
+    "DEFAULT_COUNTING",
+    "Counting",
+    "coded_clusters",
+    "compare_evaluations",
+    "evaluate_pair_scores",
+    "evaluate_scores",
+]
 
 _NUM_BINS = 10
 
@@ -48,13 +55,17 @@ class Counting:
     num_misses: int = 20
 
 
+DEFAULT_COUNTING = Counting()
+"""Ties half, 95% intervals of 10,000 draws, seed 0."""
+
+
 def evaluate_scores(
     pairs: Sequence[PairRecord],
     chosen: ArrayLike,
     rejected: ArrayLike,
     *,
     name: str = "scores",
-    counting: Counting = Counting(),
+    counting: Counting = DEFAULT_COUNTING,
     errors: Mapping[int, str] | None = None,
 ) -> Evaluation:
     """What given scores are worth on `pairs`. No pair is left out in silence.
@@ -237,15 +248,15 @@ def _misses(pairs: Sequence[PairRecord], columns: _Columns, num: int) -> tuple[M
         margins[kinds == kind] /= unit
     worst = np.argsort(np.where(np.isfinite(margins), -margins, inf), kind="stable")
     found: list[Miss] = []
-    seen: set[Hashable] = set()
+    seen: set[Hashable] = set()  # a scorer that misses a task's pair misses the others alike
     for i in worst.tolist():
         margin = float(margins[i])
         if len(found) >= num or not isfinite(margin) or margin <= 0:
             break
         pair = pairs[i]
-        texts = (pair.instruction, pair.history, pair.chosen, pair.rejected)
-        if texts not in seen:
-            seen.add(texts)
+        key = (cluster_of(pair), pair.type)
+        if key not in seen:
+            seen.add(key)
             sides = float(columns[0][i]), float(columns[1][i])
             found.append(Miss(i, pair, *sides, margin))
     return tuple(found)

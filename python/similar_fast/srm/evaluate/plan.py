@@ -87,7 +87,9 @@ def plan_pairs(
 
 def step_of(pair: PairRecord, action: str, open_screenshot: OpenScreenshot | None) -> Step:
     """One side of a pair that is no trajectory, as a scorer reads it."""
-    return _step(_state(pair, (), has_pictures=open_screenshot is not None), action, open_screenshot)
+    return _step(
+        _state(pair, (), has_pictures=open_screenshot is not None), action, open_screenshot
+    )
 
 
 def pair_fault(pair: PairRecord) -> str:
@@ -109,6 +111,7 @@ def _state(pair: PairRecord, before: tuple[str, ...], *, has_pictures: bool) -> 
 
 def _step(state: _State, action: str, open_screenshot: OpenScreenshot | None) -> Step:
     instruction, history, observation, picture = state
-    has_picture = picture is not None and open_screenshot is not None
-    screenshot = partial(open_screenshot, picture) if has_picture else None
+    screenshot = None
+    if picture is not None and open_screenshot is not None:
+        screenshot = partial(open_screenshot, picture)
     return Step(instruction, history, action, observation, screenshot)

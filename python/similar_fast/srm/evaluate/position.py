@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from similar_fast.dimensions import Dimension
 from similar_fast.protocols import Scorer
@@ -54,7 +55,9 @@ def probe_position(
         steps = [
             step_of(pair, action, open_screenshot)
             for pair in sample
-            for action in ((pair.rejected + pair.chosen) if is_swapped else pair.chosen + pair.rejected)
+            for action in (
+                (pair.rejected + pair.chosen) if is_swapped else pair.chosen + pair.rejected
+            )
         ]
         # An even batch keeps the two actions of a pair in one call.
         values = score_apart(scorer, steps, batch_size=batch_size // 2 * 2).values
@@ -65,7 +68,9 @@ def probe_position(
     return _probe(plain[valid], swapped[valid], n_invalid=int((~valid).sum()))
 
 
-def _probe(plain: np.ndarray, swapped: np.ndarray, *, n_invalid: int) -> PositionProbe:  # type: ignore[type-arg]  # [n, 2] each
+def _probe(
+    plain: NDArray[np.float64], swapped: NDArray[np.float64], *, n_invalid: int
+) -> PositionProbe:
     n = len(plain)
     answers, others = np.sign(plain[:, 0] - plain[:, 1]), np.sign(swapped[:, 0] - swapped[:, 1])
     n_changed = int((answers != others).sum())

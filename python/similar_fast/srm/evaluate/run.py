@@ -6,7 +6,7 @@ from dataclasses import replace
 from similar_fast.protocols import Scorer
 from similar_fast.records import PairRecord
 from similar_fast.srm.evaluate.baselines import fit_signs, signed
-from similar_fast.srm.evaluate.counting import Counting, evaluate_pair_scores
+from similar_fast.srm.evaluate.counting import DEFAULT_COUNTING, Counting, evaluate_pair_scores
 from similar_fast.srm.evaluate.evaluation import Evaluation
 from similar_fast.srm.evaluate.plan import OpenScreenshot, plan_pairs
 from similar_fast.srm.evaluate.position import probe_position
@@ -20,7 +20,7 @@ def evaluate(
     pairs: Sequence[PairRecord],
     *,
     name: str = "",
-    counting: Counting = Counting(),
+    counting: Counting = DEFAULT_COUNTING,
     sign_pairs: Sequence[PairRecord] = (),
     batch_size: int = 64,
     num_probe: int = 256,
