@@ -1,12 +1,13 @@
 """An evaluation in tables for people."""
 
-from collections.abc import Iterator
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from similar_fast.metrics.comparison import GroupComparison
     from similar_fast.metrics.intervals import Estimate
     from similar_fast.srm.evaluate.evaluation import Comparison, Evaluation
