@@ -194,16 +194,16 @@ def _calibration(
     """Temperatures of one half of the tasks, judged on the other; None where a half is empty."""
     with np.errstate(invalid="ignore"):
         margins = columns[0] - columns[1]
-    is_fitting = _halves(pairs, clusters, seed) & np.isfinite(margins)
-    is_judged = ~_halves(pairs, clusters, seed) & np.isfinite(margins)
+    is_first, is_valid = _halves(pairs, clusters, seed), np.isfinite(margins)
+    is_fitting, is_judged = is_first & is_valid, ~is_first & is_valid
     if not (is_fitting.any() and is_judged.any()):
         return None
-    kinds = np.array([pair.type for pair in pairs])
+    codes = _type_codes(pairs)
     temperatures: dict[Dimension, float] = {}
     left_out = []
     scaled = []
-    for kind in Dimension:
-        of_kind = kinds == kind
+    for code, kind in enumerate(Dimension):
+        of_kind = codes == code
         if not (of_kind & (is_fitting | is_judged)).any():
             continue
         fit = margins[of_kind & is_fitting]
@@ -218,6 +218,12 @@ def _calibration(
     judged = np.concatenate(scaled)
     table = pair_calibration(judged, np.zeros_like(judged), num_bins=_NUM_BINS)
     return Calibration(table, temperatures, tuple(left_out), int(is_fitting.sum()))
+
+
+def _type_codes(pairs: Sequence[PairRecord]) -> NDArray[np.int8]:
+    """`[n]`, each pair's type by its place in `Dimension`."""
+    places = {kind: place for place, kind in enumerate(Dimension)}
+    return np.fromiter((places[pair.type] for pair in pairs), np.int8, len(pairs))
 
 
 def _halves(
@@ -239,13 +245,13 @@ def _misses(pairs: Sequence[PairRecord], columns: _Columns, num: int) -> tuple[M
     """The pairs whose rejected side scores higher by most, in the unit of their type."""
     with np.errstate(invalid="ignore"):
         margins = columns[1] - columns[0]
-    kinds = np.array([pair.type for pair in pairs])
-    for kind in {pair.type for pair in pairs}:
-        sizes = np.abs(margins[(kinds == kind) & np.isfinite(margins)])
+    codes = _type_codes(pairs)
+    for code in np.unique(codes):
+        sizes = np.abs(margins[(codes == code) & np.isfinite(margins)])
         unit = float(np.median(sizes)) if len(sizes) else 0.0
         if unit == 0.0:
             unit = float(sizes.mean()) or 1.0 if len(sizes) else 1.0
-        margins[kinds == kind] /= unit
+        margins[codes == code] /= unit
     worst = np.argsort(np.where(np.isfinite(margins), -margins, inf), kind="stable")
     found: list[Miss] = []
     seen: set[Hashable] = set()  # a scorer that misses a task's pair misses the others alike
