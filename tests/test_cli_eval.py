@@ -1,5 +1,6 @@
 """`similar-fast eval` as a person or a program meets it."""
 
+import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from similar_fast.records import (
 )
 from similar_fast.reward import RewardModel
 from similar_fast.srm.evaluate.baselines import LengthScorer
+from similar_fast.srm.screenshots import ScreenshotStore, screenshot_name
 from similar_fast.types import Scores, Step
 from srm_pairs import make_pair, random_pairs
 
@@ -236,27 +238,29 @@ def test_missing_screenshot_makes_its_pairs_invalid(
     exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = exported("qwen2_vl")[1]
-    shots = tmp_path / "screenshots"
+    picture = io.BytesIO()
+    PIL.Image.new("RGB", (64, 48)).save(picture, "png")
+    store = ScreenshotStore(tmp_path / "screenshots")
+    there, gone = screenshot_name(picture.getvalue()), "0" * 64 + ".png"
     data = write(
         tmp_path / "pairs.jsonl",
         [
-            make_pair(screenshot="a.png"),
-            make_pair(task="2", screenshot="b.png"),
+            make_pair(screenshot=there),
+            make_pair(task="2", screenshot=gone),
             make_pair(task="3"),
         ],
     )
     argv = ("--model", folder, "--data", data, "--device", "cpu", "--probe", "0", *QUICK)
 
     none = document(capsys, *argv)
-    shots.mkdir()
-    PIL.Image.new("RGB", (64, 48)).save(shots / "a.png")
+    store.put(picture.getvalue())
     some = document(capsys, *argv)
 
     assert none["n_invalid"] == 0
     assert "2 pairs name a screenshot, and there is no folder of them" in none["notes"][0]
     assert some["notes"] == []
     assert some["n_invalid"] == 1
-    assert "b.png is missing in" in some["invalid"][0]["reason"]
+    assert f"the screenshot {gone} is missing in" in some["invalid"][0]["reason"]
 
 
 def write_steps(path: Path) -> Path:

@@ -276,18 +276,19 @@ def test_calibration_leaves_out_and_names_a_type_without_a_temperature() -> None
     assert found.to_dict()["temperatures"]["E"] is None
 
 
-def test_misses_are_the_worst_of_each_task_and_type() -> None:
-    pairs = [make_pair(task=task) for task in ("1", "1", "2", "3", "4")]
-    kinds = [make_pair(Dimension.EFFICIENCY, task="1", chosen_label=4.0)]
+def test_misses_are_the_worst_of_each_task_and_type_and_a_text_comes_once() -> None:
+    pairs = [make_pair(task=task, rejected=(str(i),)) for i, task in enumerate("11234")]
+    pairs.append(make_pair(Dimension.EFFICIENCY, task="1", rejected=("9",)))
+    pairs.append(make_pair(Dimension.COHERENCE, task="1", rejected=("1",)))  # a text of the first
 
     found = evaluate_scores(
-        pairs + kinds, [0, 0, 0, 1, float("nan"), 0], [2, 3, 1, 0, 9, 100], counting=FEW
+        pairs, [0, 0, 0, 1, float("nan"), 0, 0], [2, 3, 1, 0, 9, 100, 8], counting=FEW
     )
 
     assert [miss.index for miss in found.misses] == [1, 5, 2]
     assert [miss.margin for miss in found.misses] == [2.0, 1.0, pytest.approx(2 / 3)]
     assert found.misses[0].rejected == 3.0
-    assert evaluate_scores(pairs, [1] * 5, [0] * 5, counting=FEW).misses == ()
+    assert evaluate_scores(pairs, [1] * 7, [0] * 7, counting=FEW).misses == ()
 
 
 def test_compare_is_first_less_second_on_the_same_draws() -> None:

@@ -1,7 +1,7 @@
 """`similar-fast eval`: what scorers are worth on labelled pairs (SRMEval)."""
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,12 +267,11 @@ class _Work:
 
 def _open_screenshot(folders: "Sequence[Path]", name: str) -> bytes:
     from similar_fast.errors import DataError
+    from similar_fast.srm.screenshots import ScreenshotStore
 
-    if Path(name).name != name:
-        raise DataError(f"the screenshot {name!r} is no plain file name")
     for folder in folders:
-        if (folder / name).is_file():
-            return (folder / name).read_bytes()
+        with suppress(FileNotFoundError):
+            return ScreenshotStore(folder).open(name)
     raise DataError(f"the screenshot {name} is missing in {', '.join(map(str, folders))}")
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "verdict",
 ]
 
-_MAX_CHARS, _MAX_ACTIONS = 800, 12
+_MAX_CHARS, _MAX_TITLE, _MAX_ACTIONS, _MAX_BEFORE = 800, 110, 12, 5
 _DASH = "&#8211;"
 
 
@@ -255,18 +255,19 @@ def _miss(miss: Miss, *, is_open: bool) -> str:
     pair = miss.pair
     place = f"{place_of(pair)}, task {pair.task}" + (f", step {pair.step}" if pair.step > 0 else "")
     summary = (
-        f"<b>{DIMENSION_INFO[pair.type].symbol}</b> {escaped(_cut(pair.instruction, 110))} "
+        f"<b>{DIMENSION_INFO[pair.type].symbol}</b> {escaped(_cut(pair.instruction, _MAX_TITLE))} "
         f'<span class="told">{escaped(place)}, wrong by {miss.margin:.1f}</span>'
     )
-    history = pair.history[-_MAX_ACTIONS:]
-    before = ""
+    history = pair.history[-_MAX_BEFORE:]
+    is_cut = len(pair.instruction.strip()) > _MAX_TITLE
+    before = f"<p>{escaped(_cut(pair.instruction))}</p>" if is_cut else ""
     if history:
         first = len(pair.history) - len(history) + 1
         items = "".join(f"<li>{escaped(_cut(action))}</li>" for action in history)
-        before = f'<h4>Before it</h4><ol start="{first}">{items}</ol>'
+        before += f'<h4>Before it</h4><ol start="{first}">{items}</ol>'
     return (
         f"<details{' open' if is_open else ''}><summary>{summary}</summary>"
-        f'<div class="miss"><p>{escaped(_cut(pair.instruction))}</p>{before}'
+        f'<div class="miss">{before}'
         f'<div class="sides">{_side("chosen", miss)}{_side("rejected", miss)}</div></div></details>'
     )
 

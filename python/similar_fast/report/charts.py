@@ -55,8 +55,8 @@ def radar(axes: Sequence[tuple[str, str]], series: Sequence[Series]) -> str:
     """
     parts = [_ring(len(axes), share, "ring") for share in (0.25, 0.75, 1.0)]
     parts += [_spoke(i, len(axes)) for i in range(len(axes))]
-    parts.append(_ring(len(axes), 0.5, "chance"))
     parts += [_outline(one, has_spans=one is series[0]) for one in reversed(series)]
+    parts.append(_ring(len(axes), 0.5, "chance"))
     parts += [_axis_label(i, len(axes), axis, series[0].values[i]) for i, axis in enumerate(axes)]
     words = "; ".join(
         f"{one.name}: "
@@ -84,14 +84,17 @@ def reliability(table: CalibrationTable) -> str:
     parts.append(f'<path class="ideal" d="M{start} L{end}"/>')
     filled = [row for row in table.bins if row.n]
     path = " L".join(_point(row.mean_predicted, row.mean_observed) for row in filled)
-    parts.append(f'<path class="outline first" d="M{path}"/>')
+    parts.append(f'<path class="course" d="M{path}"/>')
     most = max((row.n for row in filled), default=1)
     for row in filled:
         x, y = _point(row.mean_predicted, row.mean_observed).split(" ")
         told = (
             f"{row.n:,} pairs, confidence {row.mean_predicted:.2f}: {row.mean_observed:.2f} right"
         )
-        parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="4"><title>{told}</title></circle>')
+        radius = 2 + 4 * (row.n / most) ** 0.5  # few pairs say little
+        parts.append(
+            f'<circle class="dot" cx="{x}" cy="{y}" r="{radius:.1f}"><title>{told}</title></circle>'
+        )
         left = _LEFT + _WIDTH * (row.low - 0.5) * 2
         height = _MASS_HEIGHT * row.n / most
         parts.append(

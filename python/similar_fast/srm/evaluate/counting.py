@@ -260,9 +260,9 @@ def _misses(pairs: Sequence[PairRecord], columns: _Columns, num: int) -> tuple[M
         if len(found) >= num or not isfinite(margin) or margin <= 0:
             break
         pair = pairs[i]
-        key = (cluster_of(pair), pair.type)
-        if key not in seen:
-            seen.add(key)
+        keys = {(cluster_of(pair), pair.type), (cluster_of(pair), pair.chosen, pair.rejected)}
+        if not keys & seen:
+            seen |= keys
             sides = float(columns[0][i]), float(columns[1][i])
             found.append(Miss(i, pair, *sides, margin))
     return tuple(found)

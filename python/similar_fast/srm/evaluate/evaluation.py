@@ -170,7 +170,7 @@ class Evaluation:
         places: The same of each place (environment and platform) alone.
         scores: The scores that all this is made of.
         calibration: None where the tasks are too few to fit and to judge.
-        misses: The worst of each task and type, worst first.
+        misses: The worst of each task and type, worst first; a pair of texts once a task.
         position: The probe of positions; None where none was made.
         signs: What each type's scores were multiplied by, where that was a free choice.
     """
