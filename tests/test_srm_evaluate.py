@@ -249,7 +249,7 @@ def test_a_tie_is_worth_what_was_said(ties: str, value: float) -> None:
 
 def test_calibration_of_log_odds_is_found_on_the_other_half() -> None:
     rng = np.random.default_rng(0)
-    pairs = [make_pair(task=str(i % 400)) for i in range(8000)]
+    pairs = [make_pair(task=str(i % 301)) for i in range(8000)]
     odds = rng.normal(0, 2, 8000)
     is_right = rng.random(8000) < 1 / (1 + np.exp(-np.abs(odds)))
     margin = np.where(is_right, np.abs(odds), -np.abs(odds)) * 7
