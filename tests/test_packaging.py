@@ -50,7 +50,7 @@ def test_wheel_is_one_for_all_pythons_and_holds_its_data(built: Path) -> None:
     names = zipfile.ZipFile(path).namelist()
 
     assert "cp311-abi3" in path.name
-    for wanted in ("py.typed", "_core.pyi", "report.html", "cli/__init__.py"):
+    for wanted in ("py.typed", "_core.pyi", "report/search.html", "cli/__init__.py"):
         assert f"similar_fast/{wanted}" in names
     assert any(n.startswith("similar_fast/envs/") and n.endswith(".jsonl.gz") for n in names)
     assert any(n.startswith("similar_fast/envs/") and n.endswith(".js") for n in names)

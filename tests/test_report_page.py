@@ -13,7 +13,7 @@ from report_trees import BLUE, DIMS, HOSTILE, make_result, small_tree, wide_tree
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.envs.browser import find_chromium
 from similar_fast.explain import explain_steps
-from similar_fast.report import write_report
+from similar_fast.report.search_page import write_report
 from similar_fast.types import Action, Score, SearchResult, SearchTreeNode
 
 pytestmark = pytest.mark.browser

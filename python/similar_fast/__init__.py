@@ -16,6 +16,7 @@ from similar_fast.metrics import accuracy
 from similar_fast.reward import RewardModel
 from similar_fast.search import Search
 from similar_fast.search_pool import SearchPool
+from similar_fast.srm.evaluate.run import evaluate
 from similar_fast.tree_search import TreeSearch
 from similar_fast.tree_settings import TreeSettings
 from similar_fast.types import Score, Scores, SearchResult, Step
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "accuracy",
     "errors",
+    "evaluate",
     "explain",
     "rerank",
 ]

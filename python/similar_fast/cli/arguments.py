@@ -10,6 +10,7 @@ from similar_fast.errors import EnvError
 
 __all__ = [
     "HelpFormatter",
+    "add_device_arguments",
     "add_miniwob_arguments",
     "add_model_arguments",
     "dimension_weights",
@@ -105,6 +106,11 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="FOLDER",
         help="what similar-fast-export wrote",
     )
+    add_device_arguments(parser)
+
+
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    """Where a model runs, and how exactly."""
     parser.add_argument(
         "--device",
         default="auto",

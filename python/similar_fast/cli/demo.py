@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Searches each task, prints what was chosen and why, and writes the report."""
     from similar_fast.embedding import EmbeddingScorer
     from similar_fast.envs.recorded import Recorded
-    from similar_fast.report import write_report
+    from similar_fast.report.search_page import write_report
     from similar_fast.search import Search, SearchProgress
 
     if not args.report.parent.is_dir():

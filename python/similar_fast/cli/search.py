@@ -165,7 +165,7 @@ def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
     """One file a search, in a folder of the arm; the episode is in the log already."""
     if args.report is None or played.result is None:
         return
-    from similar_fast.report import write_report
+    from similar_fast.report.search_page import write_report
 
     words = re.sub(r"[^\w.=-]+", "_", arm)[:60]
     folder = args.report / f"{words}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"

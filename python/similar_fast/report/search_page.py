@@ -1,29 +1,26 @@
 """One HTML file that shows a search: its outcome, its cost, its tree. It opens without a network.
 
-The page is `report.html`; into its holes go the title, the data and `report.js`. The data is JSON
-inside of a script element that no browser runs; `report.js` puts it on the screen as text, never
+The page is `search.html`; into its holes go the title, the data and `search.js`. The data is JSON
+inside of a script element that no browser runs; `search.js` puts it on the screen as text, never
 as markup. A content security policy that names that script by its hash forbids every other one.
 """
 
 import base64
 import hashlib
-import html
 import json
 import math
-import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
 from similar_fast.explain import explain_steps
 from similar_fast.explanation import Explanation, Option
+from similar_fast.report.page import escaped, fill, part
 from similar_fast.types import Score, SearchResult, SearchTreeNode
 from similar_fast.whole_file import write_whole
 
 __all__ = ["render_report", "write_report"]
 
-_HOLE = re.compile(r"\{\{(title|data|script|script_hash)\}\}")
 # These end a script element or a line of script; inside of a JSON string the escape reads the same.
 _ESCAPES = str.maketrans(
     {char: f"\\u{ord(char):04x}" for char in ("<", ">", "&", "\u2028", "\u2029")}
@@ -66,18 +63,17 @@ def render_report(result: SearchResult, *, title: str | None = None) -> str:
     """
     _check_tree(result.nodes)
     heading = result.task if title is None else title
-    folder = resources.files("similar_fast")
-    template = folder.joinpath("report.html").read_text(encoding="ascii")
-    script = folder.joinpath("report.js").read_text(encoding="ascii")
+    script = part("search.js")
     digest = hashlib.sha256(script.encode()).digest()
-    filling = {
-        "title": html.escape(heading).encode("ascii", "xmlcharrefreplace").decode(),
-        "data": _to_json({"title": heading, **_payload(result)}),
-        "script": script,
-        "script_hash": base64.b64encode(digest).decode(),
-    }
-    # One pass, so that a title which spells a hole stays a title.
-    return _HOLE.sub(lambda hole: filling[hole[1]], template)
+    return fill(
+        "search.html",
+        {
+            "title": escaped(heading),
+            "data": _to_json({"title": heading, **_payload(result)}),
+            "script": script,
+            "script_hash": base64.b64encode(digest).decode(),
+        },
+    )
 
 
 def _check_tree(nodes: tuple[SearchTreeNode, ...]) -> None:

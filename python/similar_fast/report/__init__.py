@@ -1,0 +1,1 @@
+"""Pages for readers: one HTML file each, which opens without a network."""
