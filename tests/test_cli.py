@@ -56,12 +56,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for command in ("demo", "search", "score", "inspect", "record", "audit-env", "doctor"):
+    for command in ("demo", "search", "score", "inspect", "record", "audit", "audit-env", "doctor"):
         assert command in text
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "search", "score", "inspect", "record", "audit-env", "doctor"]
+    "command", ["demo", "search", "score", "inspect", "record", "audit", "audit-env", "doctor"]
 )
 def test_help_of_each_command_tells_its_arguments(
     command: str, capsys: pytest.CaptureFixture[str]

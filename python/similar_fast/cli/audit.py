@@ -127,6 +127,8 @@ def _row(shortcut: "Shortcut") -> tuple[str, ...]:
 def _figure(result: "Judged") -> str:
     if math.isnan(result.macro):
         return "not applicable"
-    if math.isnan(result.low):
-        return f"{100 * result.macro:.0f}"
-    return f"{100 * result.macro:.0f} [{100 * result.low:.0f}, {100 * result.high:.0f}]"
+    figure = f"{100 * result.macro:.0f}"
+    if not math.isnan(result.low):
+        figure += f" [{100 * result.low:.0f}, {100 * result.high:.0f}]"
+    judged = [row.type for row in result.types if row.n]
+    return f"{figure} ({judged[0]} alone)" if len(judged) == 1 < len(result.types) else figure

@@ -62,7 +62,6 @@ def _unordered(record: PairRecord) -> Hashable:
         record.platform,
         record.task,
         record.seed,
-        record.state,
         record.type,
         record.step,
         record.instruction,

@@ -126,13 +126,13 @@ def future_labels(data: AuditData, limit: int) -> list[Finding]:
 
 
 def _told_length(run: Run) -> int | None:
-    """1/H of the first helpful step, 0 where it is no whole number; None where nothing is told."""
+    """1/H of the first helpful step, -1 where it is no whole number; None where none is told."""
     for row in sorted(run.steps, key=lambda row: row.step):
         value = row.labels.helpfulness
         # Scaled labels are rounded and tell no length; neither does a step that does all at once.
         if value is None or not 0 < value < 1 or row.is_scaled:
             continue
-        return round(1 / value) if abs(1 / value - round(1 / value)) < _WHOLE else 0
+        return round(1 / value) if abs(1 / value - round(1 / value)) < _WHOLE else -1
     return None
 
 

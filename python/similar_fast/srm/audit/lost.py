@@ -123,6 +123,7 @@ def _couple(record: PairRecord) -> object:
         record.environment,
         record.task,
         record.split,
+        record.state,
         record.instruction,
         record.step,
         record.history,
@@ -172,32 +173,30 @@ def _margin(record: PairRecord) -> float | None:
 
 
 def _not_made(data: AuditData, limit: int) -> list[Finding]:
-    """Pairs that the trajectories make and the files do not hold, of tasks with pairs."""
-    if not data.pairs or not data.derived:
-        return []
+    """Pairs that the trajectories make and the files do not hold, of types and tasks with pairs."""
     held = Counter(_text_key(row.record) for row in data.pairs)
-    made = Counter(_text_key(row.record) for row in data.derived)
+    made = Counter(_text_key(row.record) for row in data.derived) if held else Counter[object]()
     # Where few of the pairs come of these trajectories, both were given for some other reason.
-    if 2 * (held & made).total() < held.total():
+    if not made or 2 * (held & made).total() < held.total():
         return []
-    covered = {(row.record.type, normalised(row.record.instruction)) for row in data.pairs}
-    types = {kind for kind, _ in covered}
-    instructions = {instruction for _, instruction in covered}
     least = _least_margins(data)
-    tally, by_type = Tally(limit), Counter[str]()
+    missing: defaultdict[tuple[str, str, Dimension], list[PairRow]] = defaultdict(list)
+    instructions = {normalised(row.record.instruction) for row in data.pairs}
     for row in data.derived:
         record = row.record
         key = _text_key(record)
-        if held[key] > 0:
-            held[key] -= 1
+        held[key] -= 1
+        part = (record.environment, record.split, record.type)
+        if held[key] < 0 and part in least and normalised(record.instruction) in instructions:
+            missing[part].append(row)
+    tally, by_type = Tally(limit), Counter[str]()
+    for part, rows in missing.items():
+        # All below what the pairs at hand differ by: they were left out on purpose.
+        if max(abs(_margin(row.record) or 0.0) for row in rows) < least[part]:
             continue
-        if record.type not in types or normalised(record.instruction) not in instructions:
-            continue
-        margin = _margin(record)
-        smallest = least.get((record.environment, record.split, record.type), 0.0)
-        if margin is None or margin >= smallest:
-            by_type[DIMENSION_INFO[record.type].symbol] += 1
-            tally.add(row.place, _described(record))
+        by_type[DIMENSION_INFO[part[2]].symbol] += len(rows)
+        for row in rows:
+            tally.add(row.place, _described(row.record))
     symbols = ", ".join(f"{symbol} {number:,}" for symbol, number in by_type.most_common())
     words = f"pairs that the trajectories make are not in the files ({symbols})"
     return tally.findings(_CHECK, "fault", words=words)

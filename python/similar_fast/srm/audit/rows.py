@@ -1,10 +1,12 @@
 """The records under audit, each with its place, and the views of them that the checks take."""
 
+import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -12,13 +14,20 @@ from msgspec.structs import replace
 from similar_fast.errors import DataError
 from similar_fast.records import Labels, PairRecord, Record, StepRecord, TrajectoryRecord
 from similar_fast.srm.audit.findings import Place
-from similar_fast.srm.encodings import encoding_of_lines
+from similar_fast.srm.csv_rows import CsvRow, read_csv
+from similar_fast.srm.encodings import Encoding, encoding_of_lines
+from similar_fast.srm.forms import form_of
 from similar_fast.srm.lines import read_lines
-from similar_fast.srm.pairs import pairs_of_trajectories
+from similar_fast.srm.pairs import (
+    pairs_of_states,
+    pairs_of_trajectories,
+    trajectories_of_steps,
+)
 from similar_fast.srm.readers import read_data
 
 __all__ = ["AuditData", "PairRow", "Run", "StepRow", "load", "part_name"]
 
+_PER_STATE = 4
 _SPLIT_WORDS = re.compile(r"(?<![a-z])(train|eval|test|valid(?:ation)?|dev)(?![a-z])")
 
 
@@ -82,13 +91,9 @@ class AuditData:
     bad: tuple[DataError, ...] = ()
 
     @cached_property
-    def encodings(self) -> dict[Path, str]:
+    def encodings(self) -> dict[Path, Encoding]:
         """The encoding of each file of text, `utf-8` for plain ASCII."""
-        return {
-            path: encoding_of_lines(row[1] for row in read_lines(path) if isinstance(row, tuple))
-            for path in self.files
-            if not _is_parquet(path)
-        }
+        return {path: _encoding(path) for path in self.files if not _is_parquet(path)}
 
     @cached_property
     def pairs(self) -> list[PairRow]:
@@ -131,28 +136,47 @@ class AuditData:
 
     @cached_property
     def derived(self) -> list[PairRow]:
-        """The pairs that the trajectories make, by the rules of `similar_fast.srm.pairs`."""
-        groups: defaultdict[tuple[str, str], list[TrajectoryRecord]] = defaultdict(list)
-        places: dict[tuple[str, str, str, str], Place] = {}
-        for place, record in self.trajectories:
-            groups[record.environment, record.split].append(record)
-            names = (record.environment, record.split, record.task, record.trajectory)
-            places.setdefault(names, place)
-        nowhere = Place(self.files[0]) if self.files else Place(Path())
-        return [
-            PairRow(places.get((*key, pair.task, pair.chosen_trajectory), nowhere), pair)
-            for key, group in groups.items()
-            for pair in pairs_of_trajectories(group)
-        ]
+        """The pairs that the trajectories make, by the rules of `similar_fast.srm.pairs`.
+
+        Steps that stand alone are put together to trajectories, but for those of named states.
+        """
+        alone = (r for _, r in self.records if isinstance(r, StepRecord) and not r.state)
+        whole = [record for _, record in self.trajectories] + trajectories_of_steps(alone)
+        return self._placed(pairs_of_trajectories(whole))
+
+    @cached_property
+    def drawn(self) -> list[PairRow]:
+        """Pairs of actions of one state, of at most four actions each, drawn by the state's key."""
+        states: defaultdict[tuple[str, str, str], list[StepRecord]] = defaultdict(list)
+        for _, record in self.records:
+            if isinstance(record, StepRecord) and record.state:
+                states[record.environment, record.task, record.state].append(record)
+        steps: list[StepRecord] = []
+        for (_, _, state), group in states.items():
+            draw = random.Random(state)  # noqa: S311  # no secret
+            steps += group if len(group) <= _PER_STATE else draw.sample(group, _PER_STATE)
+        return self._placed(pairs_of_states(steps))
 
     @cached_property
     def compared(self) -> list[PairRow]:
-        """The pairs of the files, and of the trajectories where a split has no pairs of its own."""
+        """The pairs of the files, and of the labelled steps of a split that has no pairs."""
         given = {(row.record.environment, row.record.split) for row in self.pairs}
         more = (
-            row for row in self.derived if (row.record.environment, row.record.split) not in given
+            row
+            for row in (*self.derived, *self.drawn)
+            if (row.record.environment, row.record.split) not in given
         )
         return [*self.pairs, *more]
+
+    def _placed(self, pairs: Iterable[PairRecord]) -> list[PairRow]:
+        places: dict[tuple[str, str, str, str], Place] = {}
+        for place, record in self.records:
+            if not isinstance(record, PairRecord):
+                names = (record.environment, record.split, record.task, record.trajectory)
+                places.setdefault(names, place)
+        return [
+            PairRow(places[r.environment, r.split, r.task, r.chosen_trajectory], r) for r in pairs
+        ]
 
 
 def part_name(environment: str, platform: str, split: str) -> str:
@@ -177,6 +201,7 @@ def load(files: Sequence[Path], *, progress: Callable[[str], None] = lambda _: N
     records: list[tuple[Place, Record]] = []
     bad: list[DataError] = []
     for path in files:
+        progress(f"reading {path.name}")
         named = _SPLIT_WORDS.search(path.name.lower())
         for place, record in _placed(path, bad):
             if named and not record.split:
@@ -188,7 +213,7 @@ def load(files: Sequence[Path], *, progress: Callable[[str], None] = lambda _: N
 
 
 def _placed(path: Path, bad: list[DataError]) -> Iterator[tuple[Place, Record]]:
-    """The records of one file with their lines, which are those that hold something."""
+    """The records of one file with their lines."""
     lost: set[int] = set()
 
     def set_aside(error: DataError, _row: bytes) -> None:
@@ -196,11 +221,32 @@ def _placed(path: Path, bad: list[DataError]) -> Iterator[tuple[Place, Record]]:
         if error.line is not None:
             lost.add(error.line)
 
-    with path.open("rb") as stream:
-        lines = (number for number, text in enumerate(stream, 1) if text.strip())
-        for record in read_data(path, on_bad=set_aside):
-            line = next((number for number in lines if number not in lost), None)
-            yield Place(path, line), record
+    lines = _lines_of(path)
+    for record in read_data(path, on_bad=set_aside):
+        yield Place(path, next((line for line in lines if line not in lost), None)), record
+
+
+def _lines_of(path: Path) -> Iterator[int]:
+    """The lines where the rows of a file begin; none where it is one document.
+
+    Rows of Parquet count as lines.
+    """
+    try:
+        form = form_of(path)
+    except DataError:
+        return
+    if form == "parquet":
+        yield from count(1)
+    elif form == "jsonl":
+        yield from (row[0] for row in read_lines(path) if isinstance(row, tuple) and row[1].strip())
+    elif form != "nested-json":
+        rows = read_csv(read_lines(path), path=path, encoding=_encoding(path))
+        next(rows, None)  # the header
+        yield from (row.line for row in rows if isinstance(row, CsvRow))
+
+
+def _encoding(path: Path) -> Encoding:
+    return encoding_of_lines(row[1] for row in read_lines(path) if isinstance(row, tuple))
 
 
 def _is_parquet(path: Path) -> bool:
