@@ -210,6 +210,8 @@ class PairRecord(
         rejected_trajectory: The same of the other one.
         chosen_rollouts: Rollouts behind the better one's label; None where it is not known.
         rejected_rollouts: The same of the other one.
+        columns_swapped: Whether the published file that it was read from names the two actions the
+            other way round elsewhere in its row; chosen and rejected here are right.
         provenance: Where the pair comes from.
     """
 
@@ -233,6 +235,7 @@ class PairRecord(
     split: str = ""
     seed: int | None = None
     state: str = ""
+    columns_swapped: bool = False
     provenance: Provenance = Provenance()
     schema: int = SCHEMA_VERSION
 

@@ -9,13 +9,37 @@ import sys
 from collections.abc import Sequence
 
 from similar_fast._core import __version__
-from similar_fast.cli import audit, audit_env, demo, doctor, inspect, record, score, search
+from similar_fast.cli import (
+    audit,
+    audit_env,
+    convert,
+    demo,
+    doctor,
+    inspect,
+    pairs,
+    record,
+    score,
+    search,
+    split,
+)
 from similar_fast.cli.output import Output
 from similar_fast.errors import SimilarFastError
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, search, score, inspect, record, audit, audit_env, doctor)
+_COMMANDS = (
+    demo,
+    search,
+    score,
+    inspect,
+    record,
+    convert,
+    pairs,
+    split,
+    audit,
+    audit_env,
+    doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
