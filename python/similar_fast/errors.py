@@ -8,6 +8,7 @@ __all__ = [
     "DataError",
     "EnvError",
     "InferenceError",
+    "LlmError",
     "ModelError",
     "QueueClosedError",
     "QueueFullError",
@@ -31,6 +32,23 @@ class ScorerError(SimilarFastError):
 
 class EnvError(SimilarFastError):
     """An environment cannot do what was asked: unknown task, missing browser, a page that hangs."""
+
+
+class LlmError(SimilarFastError):
+    """A language model's server cannot be reached, refuses, or answers with something else.
+
+    Attributes:
+        status: The HTTP status that the server answered with, or None where it did not.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether every other request would fail as well: key, permission, address or model."""
+        return self.status in {401, 403, 404}
 
 
 class DataError(SimilarFastError):

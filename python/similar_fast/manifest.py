@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -247,6 +247,17 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, float] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex characters, equal for models that score alike.
+
+        What the export measured, and when, is left out.
+        """
+        what = asdict(replace(self, source="", license="", versions={}, checks={}))
+        return hashlib.blake2b(
+            json.dumps(what, sort_keys=True).encode(), digest_size=16
+        ).hexdigest()
 
 
 def read_manifest(folder: str | Path, *, verify: bool = True) -> Manifest:

@@ -3,9 +3,17 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from similar_fast.types import Action, Observation, Scores, Step, StepResult
+from similar_fast.types import (
+    Action,
+    JudgeCase,
+    Judgement,
+    Observation,
+    Scores,
+    Step,
+    StepResult,
+)
 
-__all__ = ["Environment", "Proposer", "Scorer"]
+__all__ = ["Environment", "Judge", "Proposer", "Scorer"]
 
 
 @runtime_checkable
@@ -27,6 +35,20 @@ class Proposer(Protocol):
 
     def propose(self, observation: Observation, history: Sequence[Action]) -> Sequence[Action]:
         """The candidates, without repeats, each with its `text`; none where nothing can be done."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Anything that says of steps whether they are relevant to the task and coherent."""
+
+    @property
+    def name(self) -> str:
+        """Who judges, as the data tells it: `proxy`, `llm:MODEL`."""
+        ...
+
+    def judge(self, cases: Sequence[JudgeCase]) -> Sequence[Judgement]:
+        """One judgement a case, in their order; a case's judgement depends on that case alone."""
         ...
 
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -279,16 +279,9 @@ def _batches(lines: BinaryIO, digest: Any, size: int) -> Iterator[list[bytes]]: 
         yield batch
 
 
-def _fingerprint(model: RewardModel) -> str:
-    """Equal for models that score alike: what the export measured and when is left out."""
-    manifest = asdict(replace(model.manifest, source="", license="", versions={}, checks={}))
-    text = json.dumps(manifest, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def _begin(model: RewardModel, out: Path, *, resume: bool) -> _Progress:
     """Where to start: at nothing, or behind what an earlier call has done."""
-    fingerprint = _fingerprint(model)
+    fingerprint = model.manifest.fingerprint
     if not resume:
         return _Progress(fingerprint)
     path = progress_path(out)

@@ -13,6 +13,8 @@ __all__ = [
     "Action",
     "ActionKind",
     "Element",
+    "JudgeCase",
+    "Judgement",
     "Observation",
     "Ranked",
     "Score",
@@ -151,6 +153,35 @@ class Step:
     action: str
     observation: str = ""
     screenshot: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCase:
+    """One step to be judged.
+
+    Attributes:
+        step: The step; the last action before it is the last of its history.
+        number: Its place in the trajectory, from 1.
+    """
+
+    step: Step
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge says of one step.
+
+    Attributes:
+        task_relevance: Whether the action has to do with the task, in {0, 1}; None where it could
+            not be judged.
+        coherence: Whether it follows from the step before, in {0, 1}; None as above.
+        reason: Why, in words; where nothing could be judged, why not.
+    """
+
+    task_relevance: float | None
+    coherence: float | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from similar_fast._core import __version__
 from similar_fast.cli import (
     audit,
     audit_env,
+    collect,
     convert,
     demo,
     doctor,
@@ -33,6 +34,7 @@ _COMMANDS = (
     score,
     inspect,
     record,
+    collect,
     convert,
     pairs,
     split,

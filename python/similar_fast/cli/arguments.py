@@ -1,14 +1,19 @@
 """Arguments that several commands take, and how they are read."""
 
 import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
+
+from similar_fast.errors import EnvError
 
 __all__ = [
     "HelpFormatter",
     "add_miniwob_arguments",
     "add_model_arguments",
     "dimension_weights",
+    "miniwob_tasks",
     "seeds",
     "words",
 ]
@@ -58,6 +63,28 @@ def dimension_weights(text: str) -> tuple[float, ...]:
     if len(weights) != 5 or not all(map(isfinite, weights)):
         raise argparse.ArgumentTypeError(f"expected 5 finite numbers H,OS,E,TR,C, got {text!r}")
     return weights
+
+
+def miniwob_tasks(names: Sequence[str]) -> list[str]:
+    """The tasks that `names` stand for: themselves, or `train`, `held-out` and `all` of the tables.
+
+    Raises:
+        EnvError: A task is unknown.
+        ImportError: The `envs` extra is not installed.
+    """
+    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
+
+    groups = {
+        "train": TRAIN_TASKS,
+        "held-out": HELD_OUT_TASKS,
+        "all": (*TRAIN_TASKS, *HELD_OUT_TASKS),
+    }
+    found = list(dict.fromkeys(task for name in names for task in groups.get(name, (name,))))
+    known = tasks()
+    if unknown := [task for task in found if task not in known]:
+        close = ", ".join(get_close_matches(unknown[0], known, n=3)) or "none"
+        raise EnvError(f"miniwob has no task {unknown[0]!r}; close: {close}")
+    return found
 
 
 def add_miniwob_arguments(parser: argparse._ActionsContainer) -> None:

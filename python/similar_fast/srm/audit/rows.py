@@ -27,7 +27,7 @@ from similar_fast.srm.readers import read_data
 
 __all__ = ["AuditData", "PairRow", "Run", "StepRow", "load", "part_name"]
 
-_PER_STATE = 4
+_PER_STATE = 3
 _SPLIT_WORDS = re.compile(r"(?<![a-z])(train|eval|test|valid(?:ation)?|dev)(?![a-z])")
 
 
@@ -146,7 +146,7 @@ class AuditData:
 
     @cached_property
     def drawn(self) -> list[PairRow]:
-        """Pairs of actions of one state, of at most four actions each, drawn by the state's key."""
+        """Pairs of actions of one state, of at most three actions each, drawn by the state's key."""
         states: defaultdict[tuple[str, str, str], list[StepRecord]] = defaultdict(list)
         for _, record in self.records:
             if isinstance(record, StepRecord) and record.state:

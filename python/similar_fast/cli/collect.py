@@ -1,0 +1,224 @@
+"""`similar-fast collect`: labels for single steps, from rollouts in the real environment."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from similar_fast.cli.arguments import (
+    HelpFormatter,
+    add_miniwob_arguments,
+    miniwob_tasks,
+    seeds,
+    words,
+)
+from similar_fast.cli.output import Output, count
+
+if TYPE_CHECKING:
+    from similar_fast.collect.collector import CollectProgress, CollectSummary, Engine
+    from similar_fast.collect.episode import CollectSettings
+    from similar_fast.collect.spec import WorkerSpec
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """\
+MCTS-P: plays rollouts of candidate actions in the real environment and labels each action by what
+became of them. Writes DIR/steps.jsonl (one labelled step a line), DIR/episodes.jsonl (what each
+episode cost) and DIR/manifest.json. What was interrupted, or killed, goes on with --resume: no
+label is lost or made twice, and the same plan gives the same file, whatever the workers. Exit code
+1 where an episode failed.
+"""
+
+_SETTINGS = (
+    "mode",
+    "rollouts",
+    "min_rollouts",
+    "root_rollouts",
+    "root_successes",
+    "width",
+    "num_simulations",
+    "max_steps",
+    "c_puct",
+    "temperature",
+    "epsilon",
+    "rule",
+    "budget",
+)
+
+
+def add_parser(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    shared: argparse.ArgumentParser,
+) -> None:
+    """Declares the command."""
+    from similar_fast.collect.episode import CollectSettings
+
+    parser = commands.add_parser(
+        "collect",
+        parents=[shared],
+        help="label steps by rollouts in the real environment (MCTS-P)",
+        description=_DESCRIPTION,
+        formatter_class=HelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--tasks",
+        type=words,
+        default=["train"],
+        metavar="NAMES",
+        help="comma list; `train`, `held-out` and `all` stand for the tasks of the tables "
+        "(default: train)",
+    )
+    what.add_argument(
+        "--seeds",
+        type=seeds,
+        default=list(range(1000, 1100)),
+        metavar="A-B",
+        help="task seeds (default: 1000-1099)",
+    )
+    what.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
+    what.add_argument("--resume", action="store_true", help="go on with the collection in DIR")
+    what.add_argument("--max-labels", type=int, metavar="N", help="stop once so many are there")
+    _add_settings(parser.add_argument_group("how"), CollectSettings())
+    who = parser.add_argument_group("who plays the rollouts")
+    who.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="a reward model, for a second round (default: a lexical heuristic)",
+    )
+    who.add_argument("--device", default="auto", help="where the model runs")
+    where = parser.add_argument_group("where")
+    where.add_argument("--workers", type=int, default=2, metavar="N", help="browsers at work")
+    where.add_argument(
+        "--engine",
+        choices=("processes", "ray"),
+        default="processes",
+        help="processes of this machine, or a Ray cluster (extra `ray`)",
+    )
+    where.add_argument("--ray-address", metavar="ADDRESS", help="of a running Ray cluster")
+    add_miniwob_arguments(where)
+
+
+def _add_settings(how: argparse._ArgumentGroup, default: "CollectSettings") -> None:
+    def number(name: str, help_: str, kind: type = int) -> None:
+        option = "--" + name.replace("_", "-")
+        how.add_argument(
+            option, dest=name, type=kind, default=getattr(default, name), metavar="N", help=help_
+        )
+
+    how.add_argument(
+        "--mode",
+        choices=("tree", "greedy"),
+        default=default.mode,
+        help="a tree search by the labels, or a walk along the best label of each step",
+    )
+    number("rollouts", "rollouts of an action at most")
+    number("min_rollouts", "so many settle it where all agree; as --rollouts for exactly so many")
+    number("root_rollouts", "from the start at most; without a success the episode is skipped")
+    number("root_successes", "successes from the start after which no more are played")
+    number("width", "candidates of a state that are labelled on purpose")
+    number("num_simulations", "actions that a tree labels on purpose")
+    number("max_steps", "actions of a rollout at most")
+    number("c_puct", "how widely a tree looks", float)
+    number("temperature", "of the rollout policy", float)
+    number("epsilon", "share of uniform choices in every second rollout", float)
+    how.add_argument(
+        "--rule",
+        choices=("majority", "mean"),
+        default=default.rule,
+        help="what counts as reached in helpfulness: most rollouts, or their share",
+    )
+    how.add_argument("--budget", type=int, metavar="STEPS", help="environment steps an episode")
+    how.add_argument("--seed", type=int, default=0, help="seeds all chance")
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Collects; 1 where an episode failed."""
+    from similar_fast.collect.collector import collect
+    from similar_fast.collect.episode import CollectSettings
+    from similar_fast.collect.manifest import write_manifest
+    from similar_fast.collect.spec import WorkerSpec
+    from similar_fast.collect.worker import Unit
+
+    if args.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {args.workers}")
+    tasks = miniwob_tasks(args.tasks)
+    settings = CollectSettings(**{name: getattr(args, name) for name in _SETTINGS}, draws=args.seed)
+    spec = WorkerSpec(
+        settings=settings, chromium=args.chromium, model=args.model, device=args.device
+    )
+    # Seeds outside, tasks inside: what an early stop leaves is even over tasks.
+    units = [Unit(task, seed) for seed in args.seeds for task in tasks]
+    plan = _plan(args, tasks, spec)
+    label = f"episodes into {args.out}"
+    with output.progress(len(units), label) as bar:
+        done = 0
+
+        def report(now: "CollectProgress") -> None:
+            nonlocal done
+            words = f"{now.labels:,} labels, {now.labels_per_hour:,.0f} an hour"
+            bar.advance(words, amount=now.done - done)
+            done = now.done
+
+        try:
+            summary = collect(
+                _engine(args, spec),
+                units,
+                out=args.out,
+                plan=plan,
+                resume=args.resume,
+                max_labels=args.max_labels,
+                report=report,
+            )
+        except KeyboardInterrupt:
+            output.note("the same command with --resume goes on from here")
+            raise
+    manifest = write_manifest(args.out)
+    _print(output, args, summary, manifest)
+    return 1 if summary.failed else 0
+
+
+def _plan(args: argparse.Namespace, tasks: list[str], spec: "WorkerSpec") -> dict[str, Any]:
+    """What a resumed collection must have in common with its first run."""
+    return {
+        "environment": "miniwob",
+        "tasks": tasks,
+        "seeds": args.seeds,
+        "policy": spec.policy,
+        "settings": spec.settings.to_dict(),
+    }
+
+
+def _engine(args: argparse.Namespace, spec: "WorkerSpec") -> "Engine":
+    if args.engine == "ray":
+        from similar_fast.collect.ray_engine import RayEngine
+
+        return RayEngine(spec, args.workers, address=args.ray_address)
+    from similar_fast.collect.processes import ProcessEngine
+
+    return ProcessEngine(spec, args.workers)
+
+
+def _print(
+    output: Output, args: argparse.Namespace, summary: "CollectSummary", manifest: dict[str, Any]
+) -> None:
+    costs = summary.counts
+    labels = max(1, summary.labels)
+    output.text(
+        f"{count(summary.labels, 'label')} of {count(summary.episodes, 'episode')} in {args.out}",
+        f"  {summary.sampled:,} on purpose, {summary.labels - summary.sampled:,} by rollouts "
+        "that passed through",
+        f"  {summary.labels_per_hour:,.0f} labels an hour in this run; "
+        f"{costs['resets'] / labels:.2f} resets, {costs['env_steps'] / labels:.2f} steps a label",
+        f"  {summary.skipped:,} episodes skipped: no rollout from the start reached the goal",
+        f"  {costs['diverged']:,} of {costs['rollouts'] + costs['diverged']:,} rollouts diverged "
+        f"and were dropped; {costs['lost']:,} were lost and played again",
+    )
+    if summary.solved is not None:
+        walks = summary.episodes + summary.skipped
+        output.text(f"  {summary.solved:,} of {walks:,} greedy walks reached the goal")
+    if summary.failed:
+        output.note(f"{count(summary.failed, 'episode')} failed; --resume tries them again")
+    output.document({**asdict(summary), "out": str(args.out), "manifest": manifest})

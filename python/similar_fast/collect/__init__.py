@@ -1,0 +1,1 @@
+"""MCTS-P: labels for single steps, from rollouts in the real environment."""

@@ -1,0 +1,436 @@
+"""One episode of MCTS-P: a task and a seed become labelled steps.
+
+Rollouts from the start give the task's mean length. Then a search over the real environment, or a
+greedy walk, decides at which states and actions more rollouts are played; all are filed, and every
+action with enough of them becomes a record.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from similar_fast.collect.candidates import sample_candidates
+from similar_fast.collect.labels import ReachRule, RolloutLabels, label_candidates
+from similar_fast.collect.policies import RolloutPolicy, ScoreCache
+from similar_fast.collect.proxies import coherence, task_relevance
+from similar_fast.collect.rollouts import Counts, Player
+from similar_fast.collect.trie import Edge, Path, State
+from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
+from similar_fast.protocols import Environment
+from similar_fast.screens import priors_from_scores
+from similar_fast.tree_search import TreeSearch
+from similar_fast.tree_settings import TreeSettings
+from similar_fast.types import Action
+
+__all__ = ["CollectSettings", "Episode", "LabelledStep", "Target", "collect_episode"]
+
+Mode = Literal["tree", "greedy"]
+Status = Literal["labelled", "skipped"]
+
+_H, _OS, _E, _TR, _C = (DIMENSION_INFO[dimension].weight for dimension in DIMENSIONS)
+_WEIGHTS = (_H, _OS, _E, _TR, _C)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectSettings:
+    """How labels are collected.
+
+    Attributes:
+        mode: `tree`, a search by the weighted sum of the labels; `greedy`, W candidates a step and
+            on with the best of them, as the published procedure.
+        rollouts: K, rollouts of an action at most.
+        min_rollouts: Rollouts after which an action is settled if all of them agree; `rollouts` for
+            exactly K.
+        root_rollouts: Rollouts from the start at most; an episode without a success is skipped.
+        root_successes: Successes from the start after which no more are played.
+        width: W, candidates of a state that are labelled on purpose.
+        num_simulations: Actions that a tree labels on purpose.
+        max_steps: Actions of a rollout at most.
+        c_puct: How widely a tree looks.
+        temperature: Of the rollout policy, in its scorer's scale.
+        epsilon: Share of uniform choices in every second rollout.
+        rule: What counts as reached in helpfulness.
+        budget: Environment steps of an episode, at most; None for no limit.
+        draws: Seeds all chance.
+
+    Raises:
+        ValueError: A count is below 1, or `min_rollouts` above `rollouts`.
+    """
+
+    mode: Mode = "tree"
+    rollouts: int = 4
+    min_rollouts: int = 2
+    root_rollouts: int = 12
+    root_successes: int = 4
+    width: int = 6
+    num_simulations: int = 24
+    max_steps: int = 8
+    c_puct: float = 1.25
+    temperature: float = 0.08
+    epsilon: float = 0.5
+    rule: ReachRule = "majority"
+    budget: int | None = None
+    draws: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "rollouts",
+            "min_rollouts",
+            "root_rollouts",
+            "root_successes",
+            "width",
+            "num_simulations",
+            "max_steps",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.min_rollouts > self.rollouts:
+            raise ValueError(
+                f"min_rollouts must not exceed rollouts, got {self.min_rollouts} > {self.rollouts}"
+            )
+        if self.budget is not None and self.budget < 1:
+            raise ValueError(f"budget must be at least 1, got {self.budget}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings by name, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "CollectSettings":
+        """What `to_dict` gave.
+
+        Raises:
+            TypeError: A name is unknown.
+        """
+        return cls(**settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An action that is to be labelled, in words, as another collection has written it.
+
+    Attributes:
+        history: The actions before it, oldest first.
+        action: The action.
+    """
+
+    history: tuple[str, ...]
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledStep:
+    """One labelled action of an episode.
+
+    Attributes:
+        path: The actions before it.
+        action: The action.
+        state: What was shown and offered.
+        edge: Its rollouts.
+        labels: What they say.
+        task_relevance: By proxy, in {0, 1}.
+        coherence: By proxy, in {0, 1}.
+    """
+
+    path: Path
+    action: Action
+    state: State
+    edge: Edge
+    labels: RolloutLabels
+    task_relevance: float
+    coherence: float
+
+    @property
+    def values(self) -> tuple[float, float, float, float, float]:
+        """The five labels in the order of `DIMENSIONS`."""
+        found = self.labels
+        return (
+            found.helpfulness,
+            found.odds_of_success,
+            found.efficiency,
+            self.task_relevance,
+            self.coherence,
+        )
+
+    @property
+    def total(self) -> float:
+        """The weighted sum that labelled steps are compared by."""
+        return sum(weight * value for weight, value in zip(_WEIGHTS, self.values, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What an episode gave.
+
+    Attributes:
+        task: The environment's name of the task.
+        seed: The task's seed.
+        status: `labelled`, or `skipped` where no rollout from the start reached the goal.
+        success: Whether the greedy walk reached the goal; None in a tree.
+        mean_length: M, in actions; NaN where it was skipped.
+        steps: The labelled actions, state by state.
+        counts: What they cost.
+        seconds: Wall time.
+    """
+
+    task: str
+    seed: int
+    status: Status
+    success: bool | None
+    mean_length: float
+    steps: tuple[LabelledStep, ...]
+    counts: Counts
+    seconds: float
+
+
+def collect_episode(
+    env: Environment,
+    task: str,
+    *,
+    seed: int,
+    settings: CollectSettings,
+    cache: ScoreCache,
+    targets: Sequence[Target] = (),
+) -> Episode:
+    """Labels the steps of one episode.
+
+    The same arguments give the same steps, in every environment that repeats itself.
+
+    Args:
+        env: The environment; its running episode ends.
+        task: The environment's name of the task.
+        seed: The task's seed.
+        settings: How.
+        cache: The scores by which rollouts are played and candidates picked; it is cleared.
+        targets: The actions to label, and no others; none leaves the choice to `settings.mode`.
+
+    Raises:
+        EnvError: The environment fails again and again.
+        ScorerError: The scorer failed.
+    """
+    started = time.perf_counter()
+    cache.clear()
+    collector = _Collector(env, task, seed, settings, cache)
+    success = None
+    lengths = collector.play_from_start()
+    if lengths:
+        if targets:
+            collector.label_targets(targets)
+        elif settings.mode == "tree":
+            collector.search()
+        else:
+            success = collector.walk()
+    elif settings.mode == "greedy":
+        success = False
+    return Episode(
+        task,
+        seed,
+        "labelled" if lengths else "skipped",
+        success,
+        collector.mean_length,
+        tuple(collector.labelled()),
+        collector.player.counts,
+        time.perf_counter() - started,
+    )
+
+
+class _Collector:
+    """The state of one episode's collection."""
+
+    def __init__(
+        self, env: Environment, task: str, seed: int, settings: CollectSettings, cache: ScoreCache
+    ) -> None:
+        policy = RolloutPolicy(cache, temperature=settings.temperature, epsilon=settings.epsilon)
+        self._settings = settings
+        self._cache = cache
+        self._only: set[tuple[Path, Action]] | None = None
+        self.mean_length = float("nan")
+        self.player = Player(
+            env,
+            task,
+            seed=seed,
+            policy=policy,
+            max_steps=settings.max_steps,
+            draws=settings.draws,
+            budget=settings.budget,
+        )
+        self._trie = self.player.trie
+
+    def play_from_start(self) -> list[int]:
+        """The lengths of the successful rollouts from the start."""
+        lengths: list[int] = []
+        for number in range(self._settings.root_rollouts):
+            if len(lengths) == self._settings.root_successes or self.player.is_spent:
+                break
+            found = self.player.rollout((), number=number)
+            if found is not None and found.success:
+                lengths.append(len(found.path))
+        if lengths:
+            self.mean_length = sum(lengths) / len(lengths)
+        return lengths
+
+    def search(self) -> None:
+        """Labels actions where a tree search over their labels goes."""
+        settings = TreeSettings.five_dimensions(
+            _WEIGHTS,
+            policy="puct",
+            c_puct=self._settings.c_puct,
+            fpu="parent",
+            solve=True,
+            max_depth=self._settings.max_steps,
+        )
+        picked = self._pick(())
+        if not picked:
+            return
+        tree = TreeSearch(picked, settings, priors=self._priors((), picked))
+        while tree.num_simulations < self._settings.num_simulations:
+            if self.player.is_spent or tree.is_exhausted:
+                break
+            leaves = tree.ask(1)
+            for path in leaves.paths():
+                *before, action = cast("list[Action]", path)
+                self._tell(tree, leaves.ids, tuple(before), action)
+
+    def _tell(self, tree: TreeSearch, ids: Any, path: Path, action: Action) -> None:  # noqa: ANN401  # the leaves' ids
+        self._sample(path, action)
+        edge = self._trie.edge(path, action)
+        after = (*path, action)
+        if edge.rollouts == 0:
+            # It changed nothing or no replay held: nothing lies behind it.
+            tree.tell(ids, np.array([self._worst(path)]), terminal=[True])
+            return
+        values = np.array([self._labelled_step(path, action).values])
+        picked = self._pick(after)
+        if not picked:
+            tree.tell(ids, values, terminal=[True])
+            return
+        priors = self._priors(after, picked)
+        tree.tell(ids, values, candidates=[picked], priors=[priors])
+
+    def walk(self) -> bool:
+        """Labels W candidates a step and goes on with the best; whether the goal was reached."""
+        path: Path = ()
+        while len(path) < self._settings.max_steps and not self.player.is_spent:
+            picked = self._pick(path)
+            for action in picked:
+                self._sample(path, action)
+            known = [a for a in picked if self._trie.edge(path, a).rollouts]
+            if not known:
+                break
+            totals = [self._labelled_step(path, action).total for action in known]
+            path = (*path, known[int(np.argmax(totals))])
+        return self._trie[path].success
+
+    def label_targets(self, targets: Sequence[Target]) -> None:
+        """Labels these actions; every action on the way to them as well, for what came before."""
+        self._only = set()
+        for target in targets:
+            path: Path | None = ()
+            for text in target.history:
+                path = None if path is None else self._follow(path, text)
+            action = None if path is None else self._named(path, target.action)
+            if path is None or action is None:
+                self.player.counts.missing += 1
+                continue
+            self._sample(path, action)
+            self._only.add((path, action))
+
+    def _follow(self, path: Path, text: str) -> Path | None:
+        """The path on by the action that is called `text`; None where it cannot be gone."""
+        action = self._named(path, text)
+        if action is None:
+            return None
+        self._sample(path, action, through_idle=True)
+        after = (*path, action)
+        return after if self._trie.edge(path, action).rollouts and after in self._trie else None
+
+    def _named(self, path: Path, text: str) -> Action | None:
+        """The candidate of a state that is called `text`."""
+        return next((a for a in self._trie[path].candidates if str(a) == text), None)
+
+    def _pick(self, path: Path) -> tuple[Action, ...]:
+        """The candidates of a state that are labelled on purpose."""
+        state = self._trie[path]
+        if state.is_done or len(path) >= self._settings.max_steps or not state.candidates:
+            return ()
+        scores = self._cache.scores(state.observation, state.candidates, path)
+        rng = self.player.rng("candidates", state.observation.digest, len(path))
+        return sample_candidates(state.candidates, scores, width=self._settings.width, rng=rng)
+
+    def _priors(self, path: Path, picked: tuple[Action, ...]) -> list[float]:
+        state = self._trie[path]
+        scores = self._cache.scores(state.observation, state.candidates, path)
+        of = dict(zip(state.candidates, scores, strict=True))
+        column = np.array([of[action] for action in picked], np.float32)
+        priors: list[float] = priors_from_scores(column, temperature=1.0).tolist()
+        return priors
+
+    def _sample(self, path: Path, action: Action, *, through_idle: bool = False) -> None:
+        """Plays rollouts of an action until it has enough, those that passed by included."""
+        edge = self._trie.edge(path, action)
+        edge.is_sampled = True
+        for number in range(self._settings.rollouts):
+            is_idle = edge.is_idle and not through_idle
+            if is_idle or self._is_settled(edge) or self.player.is_spent:
+                break
+            self.player.rollout(path, action, number=number, through_idle=through_idle)
+        if edge.is_idle:
+            self.player.counts.idle += 1
+
+    def _is_settled(self, edge: Edge) -> bool:
+        if edge.is_final and edge.rollouts:
+            return True
+        agree = edge.successes in (0, edge.rollouts)
+        enough = self._settings.min_rollouts if agree else self._settings.rollouts
+        return edge.rollouts >= enough
+
+    def labelled(self) -> Iterator[LabelledStep]:
+        """Every action whose rollouts are enough: at least two, or one that ended the episode."""
+        if not self.mean_length > 0:
+            return
+        for path, state in self._trie.states.items():
+            for action, edge in state.edges.items():
+                if edge.is_idle or edge.rollouts < (1 if edge.is_final else 2):
+                    continue
+                if self._only is not None and (path, action) not in self._only:
+                    continue
+                yield self._labelled_step(path, action)
+
+    def _labelled_step(self, path: Path, action: Action) -> LabelledStep:
+        state = self._trie[path]
+        edge = state.edges[action]
+        return LabelledStep(
+            path,
+            action,
+            state,
+            edge,
+            self._labels(path, edge),
+            task_relevance(self._trie, path, action),
+            coherence(self._trie, path, action),
+        )
+
+    def _labels(self, path: Path, edge: Edge) -> RolloutLabels:
+        before = self._before(path)
+        (labels,) = label_candidates(
+            [edge.outcome],
+            step=len(path) + 1,
+            mean_length=self.mean_length,
+            accumulated_before=0.0 if before is None else before.accumulated,
+            remaining_before=None if before is None else before.remaining,
+            rule=self._settings.rule,
+        )
+        return labels
+
+    def _before(self, path: Path) -> RolloutLabels | None:
+        """The labels of the action that led to `path`; None at the start."""
+        if not path:
+            return None
+        return self._labels(path[:-1], self._trie[path[:-1]].edges[path[-1]])
+
+    def _worst(self, path: Path) -> tuple[float, float, float, float, float]:
+        """What an action is told that leads nowhere: no success, no relevance, no coherence."""
+        nothing = self._labels(path, Edge(rollouts=1))
+        return (nothing.helpfulness, 0.0, nothing.efficiency, 0.0, 0.0)

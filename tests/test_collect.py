@@ -1,0 +1,281 @@
+"""Collections: files that survive a kill, workers that die, and the command with a real browser."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from collect_fakes import MakeDying, broken_worker, lock_worker, slow_worker
+from similar_fast.cli import main
+from similar_fast.collect.collector import CollectProgress, CollectSummary, collect
+from similar_fast.collect.journal import Journal
+from similar_fast.collect.manifest import label_statistics, write_manifest
+from similar_fast.collect.processes import ProcessEngine
+from similar_fast.collect.worker import MakeWorker, Unit, UnitResult
+from similar_fast.errors import DataError, EnvError
+from similar_fast.records import Labels, StepRecord, decode_record
+
+UNITS = [Unit(task, seed) for seed in range(6) for task in ("easy", "hard")]
+PLAN = {"tasks": ["easy", "hard"], "seeds": list(range(6))}
+
+
+class HereEngine:
+    """Runs units in this process, in another order than they come in."""
+
+    def __init__(self, make_worker: MakeWorker = lock_worker, *, step: int = 1) -> None:
+        self._worker = make_worker()
+        self._step = step
+
+    def run(self, units: Iterator[Unit]) -> Iterator[UnitResult]:
+        for batch in iter(lambda: [u for _, u in zip(range(self._step), units, strict=False)], []):
+            for unit in reversed(batch):
+                yield self._worker.label(unit)
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+def collected(out: Path, engine: object = None, **options: object) -> CollectSummary:
+    return collect(engine or HereEngine(), UNITS, out=out, plan=PLAN, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    collected(out)
+    return out
+
+
+def steps(folder: Path) -> bytes:
+    return (folder / "steps.jsonl").read_bytes()
+
+
+def test_summary_is_what_the_file_holds(whole: Path, tmp_path: Path) -> None:
+    summary = collected(tmp_path / "run")
+
+    lines = steps(tmp_path / "run").splitlines()
+    assert summary.labels == summary.new_labels == len(lines) > 100
+    assert summary.episodes + summary.skipped == len(UNITS)
+    assert summary.is_complete
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+def test_every_line_is_a_record_of_the_schema(whole: Path) -> None:
+    for line in steps(whole).splitlines():
+        record = decode_record(line)
+        assert isinstance(record, StepRecord)
+        assert record.provenance.rollouts
+        assert record.labels.odds_of_success == pytest.approx(
+            record.provenance.successes / record.provenance.rollouts, abs=1e-6
+        )
+
+
+def test_order_of_finishing_does_not_change_the_file(whole: Path, tmp_path: Path) -> None:
+    collected(tmp_path / "run", HereEngine(step=4))
+
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+def test_processes_give_the_same_file(whole: Path, tmp_path: Path) -> None:
+    collected(tmp_path / "run", ProcessEngine(lock_worker, 2))
+
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+def test_killed_process_costs_nothing(whole: Path, tmp_path: Path) -> None:
+    make = MakeDying(Unit("hard", 2), tmp_path / "died")
+
+    summary = collected(tmp_path / "run", ProcessEngine(make, 2))
+
+    assert (tmp_path / "died").exists()
+    assert summary.failed == 0
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+def test_unit_that_kills_every_process_fails_alone(whole: Path, tmp_path: Path) -> None:
+    make = MakeDying(Unit("hard", 2), tmp_path / "died", always=True)
+
+    summary = collected(tmp_path / "run", ProcessEngine(make, 2))
+
+    assert (summary.failed, summary.is_complete) == (1, False)
+    again = collected(tmp_path / "run", resume=True)
+    assert again.is_complete
+    assert sorted(steps(tmp_path / "run").splitlines()) == sorted(steps(whole).splitlines())
+
+
+def test_worker_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EnvError, match="there is no lock"):
+        collected(tmp_path / "run", ProcessEngine(broken_worker, 2))
+
+
+def test_environment_that_always_fails_ends_the_run(tmp_path: Path) -> None:
+    units = [Unit("unknown", seed) for seed in range(9)]
+
+    with pytest.raises(EnvError, match="5 episodes failed one after another"):
+        collect(HereEngine(), units, out=tmp_path / "run", plan={})
+
+
+def test_interrupted_run_goes_on(whole: Path, tmp_path: Path) -> None:
+    def stop(now: CollectProgress) -> None:
+        if now.done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collected(tmp_path / "run", report=stop)
+    assert len((tmp_path / "run" / "episodes.jsonl").read_bytes().splitlines()) == 5
+
+    collected(tmp_path / "run", resume=True)
+
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+def test_max_labels_stops_after_the_episode_that_reaches_them(whole: Path, tmp_path: Path) -> None:
+    summary = collected(tmp_path / "run", HereEngine(step=3), max_labels=50)
+
+    assert summary.labels >= 50
+    assert steps(whole).startswith(steps(tmp_path / "run"))
+    rows = (tmp_path / "run" / "episodes.jsonl").read_bytes().splitlines()
+    assert sum(json.loads(row)["labels"] for row in rows[:-1]) < 50
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from collect_fakes import slow_worker
+from similar_fast.collect.collector import collect
+from similar_fast.collect.processes import ProcessEngine
+from test_collect import PLAN, UNITS
+
+if __name__ == "__main__":
+    collect(ProcessEngine(slow_worker, 2), UNITS, out=Path(sys.argv[1]), plan=PLAN, resume=True,
+            report=lambda now: print(now.done, flush=True))
+"""
+
+
+@pytest.mark.parametrize("done", [1, 4, 7])
+def test_kill_9_loses_and_doubles_nothing(whole: Path, tmp_path: Path, done: int) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(textwrap.dedent(KILLED))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "run")], stdout=subprocess.PIPE, env=env
+    )
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < done:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+    collected(tmp_path / "run", HereEngine(slow_worker), resume=True)
+
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+@pytest.mark.parametrize("tail", [b'{"task": "easy", "se', b'{"task": "easy", "seed": 0}'])
+def test_torn_last_line_is_made_again(whole: Path, tmp_path: Path, tail: bytes) -> None:
+    collected(tmp_path / "run", max_labels=50)
+    for name, rest in (("episodes.jsonl", tail), ("steps.jsonl", b'{"kind": "st')):
+        with (tmp_path / "run" / name).open("ab") as stream:
+            stream.write(rest)
+
+    collected(tmp_path / "run", resume=True)
+
+    assert steps(tmp_path / "run") == steps(whole)
+
+
+def test_folder_with_a_collection_is_not_written_over(whole: Path) -> None:
+    with pytest.raises(FileExistsError, match="holds a collection"):
+        collected(whole)
+
+
+def test_resume_with_another_plan_names_what_differs(whole: Path) -> None:
+    with pytest.raises(DataError, match="begun with another seeds"):
+        collect(HereEngine(), UNITS, out=whole, plan={**PLAN, "seeds": [7]}, resume=True)
+
+
+def test_altered_journal_is_refused(tmp_path: Path) -> None:
+    collected(tmp_path / "run", max_labels=50)
+    path = tmp_path / "run" / "episodes.jsonl"
+    path.write_bytes(b"nonsense\n" + path.read_bytes())
+
+    with pytest.raises(DataError, match=r"episodes.jsonl:1: not an episode"):
+        collected(tmp_path / "run", resume=True)
+
+
+def test_missing_steps_are_refused(tmp_path: Path) -> None:
+    collected(tmp_path / "run", max_labels=50)
+    (tmp_path / "run" / "steps.jsonl").write_bytes(b"")
+
+    with pytest.raises(DataError, match="it has 0 bytes"):
+        collected(tmp_path / "run", resume=True)
+
+
+def test_two_collections_in_one_folder_are_refused(tmp_path: Path) -> None:
+    first = Journal(tmp_path, PLAN, resume=False)
+
+    with pytest.raises(DataError, match="another process is writing"):
+        Journal(tmp_path, PLAN, resume=True)
+    first.close()
+
+
+def test_manifest_says_what_is_there(whole: Path) -> None:
+    manifest = write_manifest(whole)
+
+    assert manifest == json.loads((whole / "manifest.json").read_text())
+    assert manifest["steps"]["labels"] == len(steps(whole).splitlines())
+    assert sum(manifest["labels_by_task"].values()) == manifest["steps"]["labels"]
+    assert manifest["versions"] == ["lock=1"]
+    assert manifest["labels"]["pearson"][1][1] == 1.0
+
+
+def test_statistics_by_hand() -> None:
+    def record(helpfulness: float, odds: float | None) -> StepRecord:
+        labels = Labels(helpfulness=helpfulness, odds_of_success=odds, efficiency=0.5)
+        return StepRecord(
+            environment="e", task="t", trajectory="t", step=1, instruction="i", action="a",
+            labels=labels,
+        )  # fmt: skip
+
+    found = label_statistics([record(0.0, 0.0), record(1.0, 1.0), record(-1.0, None)])
+
+    assert found["spread"]["helpfulness"]["n"] == 3
+    assert found["spread"]["odds of success"] == {
+        "n": 2, "mean": 0.5, "std": 0.5, "quantiles": [0.05, 0.25, 0.5, 0.75, 0.95],
+    }  # fmt: skip
+    assert found["spread"]["coherence"] == {"n": 0}
+    assert found["pearson"][0][1] == 1.0
+    assert found["pearson"][0][2] is None  # a constant column
+
+
+@pytest.mark.browser
+def test_command_collects_in_a_browser_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["collect", "--tasks", "choose-list,login-user", "--seeds", "1000", "--num-simulations"]
+    words += ["3", "--root-rollouts", "4", "--json", "--out", str(tmp_path / "run")]
+
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*words, "--resume"]) == 0
+    again = json.loads(capsys.readouterr().out)
+
+    assert first["labels"] == again["labels"] == first["manifest"]["steps"]["labels"] > 5
+    assert again["new_labels"] == 0
+    assert first["counts"]["diverged"] == 0
+    assert main(words) == 3
+    assert "holds a collection" in capsys.readouterr().err
+
+
+def test_command_refuses_an_unknown_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--tasks", "clik-tab-2", "--out", str(tmp_path / "run")]) == 3
+
+    assert "click-tab-2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
