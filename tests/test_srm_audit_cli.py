@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from audited import clean_pairs, clean_trajectories, with_step, write_rows
 from msgspec.structs import replace
+from published_forms import preference_csv
 from similar_fast.cli import main
 from similar_fast.dimensions import Dimension
 from similar_fast.records import encode_record
@@ -191,3 +192,36 @@ def test_a_packed_file_is_audited_with_its_lines(tmp_path: Path) -> None:
     (finding,) = audit_data([path], only=["label-order"]).findings
 
     assert finding.examples[0].place == f"{path}:6"
+
+
+def write_csv(path: Path, *, as_published: bool) -> Path:
+    """The clean pairs in the published form; each file names its own split."""
+    pairs = [p for p in clean_pairs(as_published=as_published) if p.split in path.stem]
+    path.write_text(preference_csv(pairs), encoding="gbk")
+    return path
+
+
+def test_faults_of_the_published_builder_are_found_in_its_own_form(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "webarena_train.csv", as_published=True)
+    swap = "chosen_action,rejected_action"
+    text = path.read_text(encoding="gbk")
+    path.write_text(text.replace(swap, "rejected_action,chosen_action", 1), encoding="gbk")
+
+    report = audit_data([path], only=["swapped-columns", "lost-pairs"])
+
+    swapped, lost = report.findings
+    assert (swapped.check, swapped.count) == ("swapped-columns", report.n_pairs)
+    assert swapped.examples[0].place.startswith(f"{path}:")
+    assert (lost.check, lost.severity) == ("lost-pairs", "fault")
+
+
+def test_a_good_file_of_the_published_form_is_clean(tmp_path: Path) -> None:
+    files = [
+        write_csv(tmp_path / f"webarena_{split}.csv", as_published=False)
+        for split in ("train", "eval")
+    ]
+
+    report = audit_data(files)
+
+    assert report.findings == ()
+    assert report.n_pairs == len(clean_pairs())

@@ -123,7 +123,8 @@ def _couple(record: PairRecord) -> object:
         record.environment,
         record.task,
         record.split,
-        record.state,
+        # A published state names the two trajectories, and may name the better one first.
+        tuple(sorted(record.state.split("_"))),
         record.instruction,
         record.step,
         record.history,

@@ -146,7 +146,7 @@ class AuditData:
 
     @cached_property
     def drawn(self) -> list[PairRow]:
-        """Pairs of actions of one state, of at most three actions each, drawn by the state's key."""
+        """Pairs of the actions of one state, at most three a state, drawn by its key."""
         states: defaultdict[tuple[str, str, str], list[StepRecord]] = defaultdict(list)
         for _, record in self.records:
             if isinstance(record, StepRecord) and record.state:
