@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from audited import of_check
+from audited import of_check, write_rows
+from similar_fast.records import TrajectoryRecord
 from similar_fast.srm.audit.report import AuditReport, audit_data
+from similar_fast.srm.pairs import pairs_of_trajectories
+from similar_fast.srm.readers import read_data
 
 FOLDER = os.environ.get("SIMILAR_FAST_SRM_DATA")
 
@@ -67,3 +70,20 @@ def test_missing_steps_are_found(report: AuditReport) -> None:
 
 def test_no_task_is_in_both_splits(report: AuditReport) -> None:
     assert [f.words.split(" ")[0] for f in of_check(report, "leaks")] == ["instructions"]
+
+
+@pytest.mark.parametrize(("name", "lost"), [("webarena", 1088), ("osworld_linux", 131)])
+def test_the_pairs_that_the_published_builder_loses_are_counted(
+    name: str, lost: int, tmp_path: Path
+) -> None:
+    source = Path(str(FOLDER)) / f"{name}.jsonl"
+    trajectories = [r for r in read_data(source) if isinstance(r, TrajectoryRecord)]
+    published = write_rows(
+        tmp_path / "published.jsonl", pairs_of_trajectories(trajectories, as_published=True)
+    )
+    mended = write_rows(tmp_path / "mended.jsonl", pairs_of_trajectories(trajectories))
+
+    found = audit_data([published, source], only=["lost-pairs"]).findings
+
+    assert {f.count for f in found if "that the trajectories make" in f.words} == {lost}
+    assert audit_data([mended, source], only=["lost-pairs"]).findings == ()
