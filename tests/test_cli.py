@@ -50,19 +50,23 @@ def test_words_drops_repeats_and_blanks() -> None:
     assert words("a, b,,a") == ["a", "b"]
 
 
+COMMANDS = (
+    *("demo", "search", "score", "inspect", "record", "audit-env", "doctor"),
+    *("collect", "screenshots", "convert", "pairs", "split", "audit", "eval"),
+)
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
 
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for command in ("demo", "search", "score", "eval", "inspect", "record", "audit-env", "doctor"):
+    for command in COMMANDS:
         assert command in text
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "search", "score", "eval", "inspect", "record", "audit-env", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command_tells_its_arguments(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from similar_fast._core import __version__
 from similar_fast.cli import (
     audit,
+    audit_env,
     collect,
     convert,
     demo,
@@ -39,9 +40,10 @@ _COMMANDS = (
     convert,
     pairs,
     split,
+    audit,
     evaluate,
     record,
-    audit,
+    audit_env,
     doctor,
 )
 
