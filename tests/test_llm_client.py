@@ -172,6 +172,15 @@ def test_ask_hanging_server_times_out_each_time(client_of: Callable[..., ChatCli
     assert (client.usage.calls, client.usage.retries) == (3, 2)
 
 
+def test_ask_server_that_hangs_for_good_is_given_up(client_of: Callable[..., ChatClient]) -> None:
+    hanging = Answer({"choices": []}, hangs=True)
+    with (
+        serving(in_turn(hanging)) as server,
+        pytest.raises(LlmError, match=r"after 2 attempts: no answer within 0\.2 s"),
+    ):
+        client_of(server, timeout_s=0.2, max_retries=1).ask(QUESTION, Point)
+
+
 def test_ask_trickling_answer_ends_at_the_timeout(client_of: Callable[..., ChatClient]) -> None:
     ticks = iter(range(0, 10**6, 100))
     with serving(in_turn(completion(GOOD))) as server:
@@ -275,7 +284,8 @@ def test_ask_bad_request_in_every_form_is_an_error_and_not_remembered(
 def test_requests_at_once_reach_the_bound_and_never_pass_it(
     client_of: Callable[..., ChatClient],
 ) -> None:
-    gate = threading.Barrier(3, timeout=20)
+    free: list[bool] = []
+    gate = threading.Barrier(3, lambda: free.append(client._slots.acquire(blocking=False)), 20)
 
     def meet(_: Body) -> Answer:
         gate.wait()
@@ -288,6 +298,7 @@ def test_requests_at_once_reach_the_bound_and_never_pass_it(
 
     assert len(answers) == 12
     assert server.most_at_once == 3
+    assert free == [False] * 4  # with three under way there was never room for a fourth
     assert client.usage.prompt_tokens == 120
 
 
