@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     peer = Peer(options.peer_python, settings)
     sides: dict[str, list[dict[str, Any]]] = {"ours": [], "browsergym": []}
     with MiniWob() as env:
+        env.reset(options.tasks[0], seed=0)  # starts the browser; BrowserGym starts one a reset
         for task in options.tasks:
             for seed in range(FIRST_SEED, FIRST_SEED + options.episodes):
                 ours = measure(env, task, seed=page_seed(seed), settings=settings)
@@ -84,7 +85,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 assert same, f"{ours['instruction']!r}, BrowserGym {theirs['instruction']!r}"
                 sides["ours"].append(ours)
                 sides["browsergym"].append(theirs)
-                print(f"{task} {seed}: {rate(ours):.0f} and {rate(theirs):.0f} labels an hour")
+                print(
+                    f"{task} {seed}: {rate(ours):.0f} and {rate(theirs):.0f} labels/h", flush=True
+                )
         versions = {"ours": env.versions, "browsergym": peer.versions}
     peer.close()
     return {"settings": settings, "versions": versions, "episodes": sides}
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     figures = run(options)
-    print(f"\n{figures['versions']}\n")
+    print(f"\n{figures['versions']}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     print(table(figures["episodes"], options.tasks))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
