@@ -9,10 +9,15 @@ import pytest
 from chat_server import Answer, Body, completion, in_turn, question_of, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from similar_fast.baselines import LexicalScorer
+from similar_fast.collect.episode import CollectSettings
+from similar_fast.collect.worker import Unit, Worker
+from similar_fast.envs.recorded import Recorded
 from similar_fast.errors import EnvError, LlmError
 from similar_fast.llm.client import ChatClient
 from similar_fast.llm.judge import LlmJudge
 from similar_fast.protocols import Judge
+from similar_fast.records import StepRecord, decode_record
 from similar_fast.types import JudgeCase, Judgement, Step
 
 PNG = b"\x89PNG\r\n\x1a\n the rest of a private screen"
@@ -143,6 +148,26 @@ def test_judge_asks_cases_at_once(make_client: MakeClient) -> None:
 
 def test_judge_no_cases_asks_nothing(make_client: MakeClient) -> None:
     assert LlmJudge(make_client("http://127.0.0.1:9/v1")).judge([]) == []
+
+
+def test_judge_labels_what_is_collected(make_client: MakeClient) -> None:
+    def respond(body: Body) -> Answer:
+        is_typing = question_of(body)["action"].startswith("type")
+        return verdict(int(is_typing), int(question_of(body)["step"] > 1))
+
+    how = CollectSettings(num_simulations=4, rollouts=1, min_rollouts=1)
+    with serving(respond) as server:
+        judge = LlmJudge(make_client(server.url))
+        worker = Worker(Recorded.builtin(), LexicalScorer(), how, policy="lexical", judge=judge)
+        found = worker.label(Unit("enter-password", 2000))
+
+    records = [decode_record(line) for line in found.lines]
+    assert records
+    for record in records:
+        assert isinstance(record, StepRecord)
+        assert record.provenance.judge == "llm:tiny"
+        assert record.labels.task_relevance == record.action.startswith("type")
+        assert record.labels.coherence == (record.step > 1)
 
 
 @settings(max_examples=25, deadline=None)

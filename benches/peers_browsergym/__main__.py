@@ -3,7 +3,8 @@
 Both collect the same tasks with `collect_episode`, the same settings, scorer and proposer, in turn,
 one process and one episode at a time. A page draws its contents from the seed that BrowserGym
 makes of its own, and ours is given that one, so both play the same page; the run stops where the
-instructions differ. BrowserGym is left as it is installed.
+instructions differ. Ours plays each episode before and after BrowserGym's, and both count, since
+the machine may be shared. BrowserGym is left as it is installed.
 
     python benches/peers_browsergym --peer-python .venv-browsergym/bin/python --json figures.json
 """
@@ -79,15 +80,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         env.reset(options.tasks[0], seed=0)  # starts the browser; BrowserGym starts one a reset
         for task in options.tasks:
             for seed in range(FIRST_SEED, FIRST_SEED + options.episodes):
-                ours = measure(env, task, seed=page_seed(seed), settings=settings)
+                before = measure(env, task, seed=page_seed(seed), settings=settings)
                 theirs = peer.measure(task, seed)
-                same = ours["instruction"] == theirs["instruction"]
-                assert same, f"{ours['instruction']!r}, BrowserGym {theirs['instruction']!r}"
-                sides["ours"].append(ours)
+                after = measure(env, task, seed=page_seed(seed), settings=settings)
+                assert before["labels"] == after["labels"]
+                same = before["instruction"] == theirs["instruction"]
+                assert same, f"{before['instruction']!r}, BrowserGym {theirs['instruction']!r}"
+                sides["ours"] += [before, after]
                 sides["browsergym"].append(theirs)
-                print(
-                    f"{task} {seed}: {rate(ours):.0f} and {rate(theirs):.0f} labels/h", flush=True
-                )
+                told = " ".join(f"{rate(row):.0f}" for row in (before, theirs, after))
+                print(f"{task} {seed}: {told} labels/h, BrowserGym between ours", flush=True)
         versions = {"ours": env.versions, "browsergym": peer.versions}
     peer.close()
     return {"settings": settings, "versions": versions, "episodes": sides}
