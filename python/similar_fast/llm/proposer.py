@@ -37,6 +37,7 @@ RULES = RuleProposer()
 MAX_ELEMENTS = 200
 MAX_ARGUMENT = 500
 MAX_NAME = 120
+MAX_OPTIONS = 100
 CACHE_BYTES = 16 << 20
 
 
@@ -204,7 +205,7 @@ def _told(index: int, element: Element) -> dict[str, object]:
         "value": cut(element.value, MAX_NAME),
         "checked": element.is_checked,
         "readonly": element.is_readonly or None,
-        "options": list(element.options),
+        "options": list(element.options[:MAX_OPTIONS]),
         "selected": list(element.selected),
     }
     return told | {name: value for name, value in more.items() if value not in (None, "", [])}
