@@ -154,6 +154,20 @@ bench-peers: build $(PEERS)/.done ## the tree search beside other packages' (dow
 	cargo build --quiet --locked --release -p similar-fast-benches --example peer_rate
 	$(BIN)/python benches/peers --peers-python $(PEERS)/bin/python $(PEERS_OPTIONS)
 
+BROWSERGYM ?= .venv-browsergym
+BROWSERGYM_OPTIONS ?=
+
+$(BROWSERGYM)/.built: $(RUST)
+	$(PYTHON) -m venv $(BROWSERGYM)
+	$(BROWSERGYM)/bin/python -m pip install --quiet "maturin>=1.9,<2" browsergym-miniwob==0.14.3
+	source $(BROWSERGYM)/bin/activate && maturin develop --release --locked --quiet
+	$(BROWSERGYM)/bin/python -m playwright install chromium || echo "no Chromium of Playwright's own: the system's is used"
+	touch $@
+
+.PHONY: bench-browsergym
+bench-browsergym: build chromium $(BROWSERGYM)/.built ## labels an hour beside the same loop through BrowserGym (takes 15 minutes)
+	$(BIN)/python benches/peers_browsergym --peer-python $(BROWSERGYM)/bin/python $(BROWSERGYM_OPTIONS)
+
 OPTIMUM ?= .venv-optimum
 
 $(OPTIMUM)/.built: $(RUST)
@@ -177,4 +191,4 @@ audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, an
 
 .PHONY: clean
 clean: ## forget the virtual environment and all build products
-	rm -rf $(VENV) $(PEERS) $(PEERS)-batching $(OPTIMUM) target dist
+	rm -rf $(VENV) $(PEERS) $(PEERS)-batching $(BROWSERGYM) $(OPTIMUM) target dist

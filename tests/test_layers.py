@@ -36,7 +36,17 @@ MAY_TOUCH_RUST = {
     "prefix",
     "cli",
 }
-HEAVY = {"onnxruntime", "tokenizers", "torch", "PIL", "rich", "playwright", "miniwob", "psutil"}
+HEAVY = {
+    "onnxruntime",
+    "tokenizers",
+    "torch",
+    "PIL",
+    "rich",
+    "playwright",
+    "miniwob",
+    "psutil",
+    "httpx2",
+}
 
 
 def used_modules(source: str) -> set[str]:
