@@ -16,7 +16,7 @@ from similar_fast.errors import InferenceError, ModelError
 from similar_fast.manifest import Manifest, RewardSpec
 from similar_fast.runtime import Provider, Session, Tensor, open_session, to_host
 
-__all__ = ["Backbone", "Judgement", "Row", "past_names", "shared_past"]
+__all__ = ["Backbone", "HeadValues", "Row", "past_names", "shared_past"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judgement:
+class HeadValues:
     """What the heads say of K actions.
 
     Attributes:
@@ -155,7 +155,7 @@ class Backbone:
         hidden: NDArray[np.float32],
         prompt_hidden: NDArray[np.float32],
         group: NDArray[np.int64],
-    ) -> Judgement:
+    ) -> HeadValues:
         """What the heads say.
 
         Args:
@@ -174,7 +174,7 @@ class Backbone:
                 f"{self._heads.path} returned the shapes {shapes}; "
                 f"expected {[[n, width], [n, width], [n]]}"
             )
-        return Judgement(out["dims"], out["weights"], out["score"])
+        return HeadValues(out["dims"], out["weights"], out["score"])
 
     def _check_graphs(self) -> None:
         """The names that every family has."""

@@ -11,8 +11,10 @@ from similar_fast.errors import EnvError
 __all__ = [
     "HelpFormatter",
     "add_device_arguments",
+    "add_llm_arguments",
     "add_miniwob_arguments",
     "add_model_arguments",
+    "check_llm_arguments",
     "dimension_weights",
     "miniwob_tasks",
     "seeds",
@@ -95,6 +97,30 @@ def add_miniwob_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="PATH",
         help="the Chromium to run (default: SIMILAR_FAST_CHROMIUM, then what is on the PATH)",
     )
+
+
+def add_llm_arguments(parser: argparse._ActionsContainer) -> None:
+    """Which language model a command asks."""
+    parser.add_argument(
+        "--llm-url",
+        metavar="URL",
+        help="an OpenAI-compatible server, such as http://localhost:8000/v1; the key is taken from "
+        "OPENAI_API_KEY",
+    )
+    parser.add_argument("--llm-model", metavar="NAME", help="the model's name at that server")
+
+
+def check_llm_arguments(args: argparse.Namespace, *, is_asked: bool, option: str) -> None:
+    """Refuses a language model that is named for nothing, or asked for and not named.
+
+    Raises:
+        ValueError: With the option's name.
+    """
+    named = args.llm_url is not None and args.llm_model is not None
+    if is_asked and not named:
+        raise ValueError(f"{option} llm needs a language model: --llm-url URL --llm-model NAME")
+    if not is_asked and (args.llm_url is not None or args.llm_model is not None):
+        raise ValueError(f"--llm-url and --llm-model have no effect without {option} llm")
 
 
 def add_model_arguments(parser: argparse._ActionsContainer) -> None:

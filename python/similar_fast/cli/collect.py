@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from similar_fast.cli.arguments import (
     HelpFormatter,
+    add_llm_arguments,
     add_miniwob_arguments,
+    check_llm_arguments,
     miniwob_tasks,
     seeds,
     words,
@@ -19,7 +21,7 @@ from similar_fast.cli.output import Output, count
 if TYPE_CHECKING:
     from similar_fast.collect.collector import CollectProgress, CollectSummary, Engine
     from similar_fast.collect.episode import CollectSettings
-    from similar_fast.collect.spec import WorkerSpec
+    from similar_fast.collect.spec import LlmSpec, WorkerSpec
     from similar_fast.collect.worker import Unit
 
 __all__ = ["add_parser", "run"]
@@ -97,6 +99,20 @@ def add_parser(
         metavar="FOLDER",
         help="a reward model, for a second round (default: a lexical heuristic)",
     )
+    who.add_argument(
+        "--judge",
+        choices=("proxy", "llm"),
+        default="proxy",
+        help="who labels task relevance and coherence: rules on what the environment showed, or a "
+        "language model (extra `llm`)",
+    )
+    who.add_argument(
+        "--proposer",
+        choices=("rules", "llm"),
+        default="rules",
+        help="who proposes the candidate actions",
+    )
+    add_llm_arguments(who)
     who.add_argument("--device", default="auto", help="where the model runs")
     where = parser.add_argument_group("where")
     where.add_argument("--workers", type=int, default=2, metavar="N", help="browsers at work")
@@ -155,10 +171,20 @@ def run(args: argparse.Namespace, output: Output) -> int:
     units, what = _units(args, output)
     settings = CollectSettings(**{name: getattr(args, name) for name in _SETTINGS}, draws=args.seed)
     spec = WorkerSpec(
-        settings=settings, chromium=args.chromium, model=args.model, device=args.device
+        settings=settings,
+        chromium=args.chromium,
+        model=args.model,
+        device=args.device,
+        llm=_llm(args),
     )
     # What a resumed collection must have in common with its first run.
-    plan = {"environment": "miniwob", **what, "policy": spec.policy, "settings": settings.to_dict()}
+    plan = {
+        "environment": "miniwob",
+        **what,
+        "policy": spec.policy,
+        "judge": args.judge,
+        "settings": settings.to_dict(),
+    }
     label = f"episodes into {args.out}"
     with output.progress(len(units), label) as bar:
         done = 0
@@ -209,6 +235,18 @@ def _units(args: argparse.Namespace, output: Output) -> "tuple[list[Unit], dict[
     return units, {"targets": targets}
 
 
+def _llm(args: argparse.Namespace) -> "LlmSpec | None":
+    """The language model that judges or proposes."""
+    from similar_fast.collect.spec import LlmSpec
+
+    judges, proposes = args.judge == "llm", args.proposer == "llm"
+    option = "--judge or --proposer" if not judges and not proposes else "--judge"
+    check_llm_arguments(args, is_asked=judges or proposes, option=option)
+    if not judges and not proposes:
+        return None
+    return LlmSpec(url=args.llm_url, model=args.llm_model, judges=judges, proposes=proposes)
+
+
 def _engine(args: argparse.Namespace, spec: "WorkerSpec") -> "Engine":
     if args.engine == "ray":
         from similar_fast.collect.ray_engine import RayEngine
@@ -237,6 +275,12 @@ def _print(
     if summary.solved is not None:
         walks = summary.episodes + summary.skipped
         output.text(f"  {summary.solved:,} of {walks:,} greedy walks reached the goal")
+    if costs.get("llm_requests"):
+        output.text(
+            f"  {costs['llm_requests']:,} requests of the language model, "
+            f"{costs['llm_prompt_tokens']:,} tokens in and {costs['llm_completion_tokens']:,} out; "
+            f"{costs['judge_failures']:,} steps could not be judged"
+        )
     if costs["missing"]:
         output.note(f"{count(costs['missing'], 'action')} of --targets are not offered any more")
     if summary.failed:

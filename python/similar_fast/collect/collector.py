@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from similar_fast.collect.journal import Journal
-from similar_fast.collect.rollouts import Counts
+from similar_fast.collect.journal import Journal, sum_costs
 from similar_fast.collect.worker import Unit, UnitResult
 from similar_fast.errors import EnvError
 
 __all__ = ["CollectProgress", "CollectSummary", "Engine", "collect"]
 
 MAX_FAILURES_IN_A_ROW = 5
-_COUNTS = tuple(Counts().to_dict())
 
 
 class Engine(Protocol):
@@ -57,7 +55,7 @@ class CollectSummary:
         labels: Labelled steps.
         sampled: Those of them that were labelled on purpose; rollouts passed through the rest.
         solved: Greedy walks that reached the goal; None where no walk was greedy.
-        counts: Sums of the episodes' costs, by the names of `Counts`.
+        counts: Sums of the episodes' costs, as `sum_costs`.
         worker_seconds: Wall time of the episodes, added up over workers.
         seconds: Wall time of this run.
         new_labels: Labels of this run.
@@ -199,7 +197,7 @@ class _Run:
             labels=sum(row["labels"] for row in rows),
             sampled=sum(row["sampled"] for row in rows),
             solved=sum(walks) if walks else None,
-            counts={name: sum(row.get(name, 0) for row in rows) for name in _COUNTS},
+            counts=sum_costs(rows),
             worker_seconds=sum(row["seconds"] for row in rows),
             seconds=self._seconds,
             new_labels=self._labels - self._before,

@@ -7,16 +7,18 @@ line in `episodes.jsonl` is whole: steps beyond the last such line are cut off a
 
 import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from similar_fast.collect.rollouts import Counts
 from similar_fast.collect.worker import Unit, UnitResult
 from similar_fast.errors import DataError
 from similar_fast.file_lock import lock_file
 from similar_fast.whole_file import write_whole
 
-__all__ = ["Journal"]
+__all__ = ["EPISODES", "PLAN", "STEPS", "Journal", "sum_costs"]
 
 PLAN, STEPS, EPISODES = "collect.json", "steps.jsonl", "episodes.jsonl"
 
@@ -100,7 +102,7 @@ class Journal:
             "sampled": result.num_sampled,
             "success": result.success,
             "mean_length": result.mean_length,
-            **result.counts,
+            "costs": result.counts,
             "seconds": round(result.seconds, 3),
             "error": result.error,
             "end": end,
@@ -113,6 +115,18 @@ class Journal:
         """Closes the files."""
         self._steps.close()
         self._episodes.close()
+
+
+def sum_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """What episodes have cost together, by name.
+
+    Args:
+        rows: Lines of `episodes.jsonl` as data.
+    """
+    total = Counter(Counts().to_dict())
+    for row in rows:
+        total.update(row["costs"])
+    return dict(total)
 
 
 def _check_plan(path: Path, plan: Mapping[str, Any]) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.collect.journal import EPISODES, PLAN, STEPS
-from similar_fast.collect.rollouts import Counts
+from similar_fast.collect.journal import EPISODES, PLAN, STEPS, sum_costs
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.records import SCHEMA_VERSION, StepRecord, decode_record
 from similar_fast.whole_file import write_whole
@@ -39,7 +38,7 @@ def write_manifest(folder: Path) -> dict[str, Any]:
         "versions": sorted({step.provenance.versions for step in steps}),
         "episodes": dict(Counter(row["status"] for row in latest)),
         "labels_by_task": dict(Counter(step.task for step in steps)),
-        "costs": {name: sum(row.get(name, 0) for row in latest) for name in Counts().to_dict()},
+        "costs": sum_costs(latest),
         "labels": label_statistics(steps),
     }
     write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())

@@ -1,5 +1,6 @@
 """What a worker is made of, in plain values, so that any process can make one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -7,9 +8,26 @@ from pathlib import Path
 from similar_fast.baselines import LexicalScorer
 from similar_fast.collect.episode import CollectSettings
 from similar_fast.collect.worker import Worker
-from similar_fast.protocols import Scorer
+from similar_fast.protocols import Judge, Proposer, Scorer
 
-__all__ = ["WorkerSpec"]
+__all__ = ["LlmSpec", "WorkerSpec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmSpec:
+    """A language model behind an OpenAI-compatible server; its key is in `OPENAI_API_KEY`.
+
+    Attributes:
+        url: The server's address, with the version.
+        model: The model's name there.
+        judges: Whether it labels task relevance and coherence.
+        proposes: Whether it proposes the candidate actions.
+    """
+
+    url: str
+    model: str
+    judges: bool = False
+    proposes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,18 +40,25 @@ class WorkerSpec:
         model: A reward model's folder, which then plays the rollouts and picks the candidates; None
             takes `LexicalScorer`.
         device: Where the model runs, as in `RewardModel`.
+        llm: A language model that judges or proposes; None asks none.
     """
 
     settings: CollectSettings
     chromium: str | None = None
     model: Path | None = None
     device: str = "auto"
+    llm: LlmSpec | None = None
 
     @property
     def policy(self) -> str:
         """The name of who plays the rollouts."""
         scorer = "lexical" if self.model is None else f"reward:{self.model.name}"
-        return f"{scorer}(T={self.settings.temperature:g},epsilon={self.settings.epsilon:g})"
+        proposer = ""
+        if self.llm is not None and self.llm.proposes:
+            proposer = f",proposer=llm:{self.llm.model}"
+        return (
+            f"{scorer}(T={self.settings.temperature:g},epsilon={self.settings.epsilon:g}{proposer})"
+        )
 
     def __call__(self) -> Worker:
         """A worker with a browser of its own.
@@ -46,13 +71,16 @@ class WorkerSpec:
         from similar_fast.envs.miniwob import MiniWob  # noqa: PLC0415  # an extra
 
         scorer, model = self._scorer()
-        env = MiniWob(executable=self.chromium)
+        judge, proposer, spent = self._llm()
+        env = MiniWob(executable=self.chromium, proposer=proposer)
         versions = {"similar-fast": version("similar-fast"), **env.versions}
         return Worker(
             env,
             scorer,
             self.settings,
             policy=self.policy,
+            judge=judge,
+            spent=spent,
             model=model,
             versions=", ".join(f"{name}={found}" for name, found in sorted(versions.items())),
         )
@@ -65,3 +93,28 @@ class WorkerSpec:
 
         found = RewardModel(self.model, providers=self.device, threads=1)
         return found, f"{self.model.name}:{found.manifest.fingerprint[:8]}"
+
+    def _llm(self) -> tuple[Judge | None, Proposer | None, Callable[[], dict[str, int]] | None]:
+        """The judge and the proposer, where there are any, and what they have cost so far."""
+        if self.llm is None:
+            return None, None, None
+        from similar_fast.llm import (  # noqa: PLC0415  # an extra
+            ChatClient,
+            LlmJudge,
+            OpenAIProposer,
+        )
+
+        client = ChatClient(self.llm.url, self.llm.model)
+        judge = LlmJudge(client) if self.llm.judges else None
+        proposer = OpenAIProposer(client) if self.llm.proposes else None
+
+        def spent() -> dict[str, int]:
+            usage = client.usage
+            return {
+                "llm_requests": usage.calls,
+                "llm_prompt_tokens": usage.prompt_tokens,
+                "llm_completion_tokens": usage.completion_tokens,
+                "judge_failures": 0 if judge is None else judge.failures,
+            }
+
+        return judge, proposer, spent

@@ -1,6 +1,6 @@
 """What one process does: units of work in, lines of labelled steps out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from similar_fast.collect.episode import (
 )
 from similar_fast.collect.policies import ScoreCache
 from similar_fast.collect.proxies import PROXY_NAME
-from similar_fast.errors import EnvError, ScorerError
+from similar_fast.errors import EnvError, LlmError, ScorerError
 from similar_fast.protocols import Environment, Judge, Scorer
 from similar_fast.records import Labels, Provenance, StepRecord, encode_record, state_key
 from similar_fast.types import JudgeCase, Judgement, Step
@@ -49,7 +49,7 @@ class UnitResult:
         success: Whether a greedy walk reached the goal; None in a tree.
         mean_length: Mean length of the successful rollouts from the start; None where there are
             none.
-        counts: What it cost, by the names of `Counts`.
+        counts: What it cost, by the names of `Counts`, and what a language model cost.
         seconds: Wall time.
         error: Why it failed; empty otherwise.
     """
@@ -74,6 +74,7 @@ class Worker:
         settings: How labels are collected.
         policy: The scorer's name, for the provenance.
         judge: Labels task relevance and coherence; None takes the programmatic proxies.
+        spent: What a language model has cost so far, by name; None where there is none.
         platform: The platform that the records name.
         model: The model's name, for the provenance; empty where there is none.
         versions: Every program that takes part, as in `Provenance.versions`.
@@ -87,6 +88,7 @@ class Worker:
         *,
         policy: str,
         judge: Judge | None = None,
+        spent: Callable[[], Mapping[str, int]] | None = None,
         platform: str = "web",
         model: str = "",
         versions: str = "",
@@ -96,6 +98,7 @@ class Worker:
         self._settings = settings
         self._policy = policy
         self._judge = judge
+        self._spent = spent or dict
         self._platform = platform
         self._model = model
         self._versions = versions
@@ -117,6 +120,7 @@ class Worker:
 
     def label(self, unit: Unit) -> UnitResult:
         """The unit's labelled steps; an environment or a scorer that fails is a failed unit."""
+        before = self._spent()
         try:
             episode = collect_episode(
                 self._env,
@@ -126,9 +130,10 @@ class Worker:
                 cache=self._cache,
                 targets=unit.targets,
             )
-        except (EnvError, ScorerError) as error:
+            records = self._records(episode)
+        except (EnvError, LlmError, ScorerError) as error:
             return UnitResult(unit, "failed", error=f"{type(error).__name__}: {error}")
-        records = self._records(episode)
+        spent = {name: count - before[name] for name, count in self._spent().items()}
         return UnitResult(
             unit,
             episode.status,
@@ -136,7 +141,7 @@ class Worker:
             sum(step.edge.is_sampled for step in episode.steps),
             episode.success,
             episode.mean_length if episode.mean_length > 0 else None,
-            episode.counts.to_dict(),
+            {**episode.counts.to_dict(), **spent},
             episode.seconds,
         )
 
