@@ -167,9 +167,9 @@ def odds(value: float, **more: object) -> dict[str, object]:
 
 def test_states_pair_what_differs_enough_and_is_another_action() -> None:
     rows = [
-        step("a", **odds(0.9)),
-        step("b", **odds(0.4)),
-        step("c", **odds(0.8)),
+        step("a", **odds(0.7)),
+        step("b", **odds(0.2)),
+        step("c", **odds(0.6)),
         step("a", **odds(0.1)),
         step("d", **odds(0.0), state="s1"),
     ]
@@ -180,7 +180,7 @@ def test_states_pair_what_differs_enough_and_is_another_action() -> None:
 
     assert [(p.type, p.chosen[0], p.rejected[0]) for p in pairs] == [
         (Dimension.ODDS_OF_SUCCESS, "c", "a"),
-        (Dimension.ODDS_OF_SUCCESS, "a", "b"),  # 0.9 - 0.4 is a little less than 0.5
+        (Dimension.ODDS_OF_SUCCESS, "a", "b"),  # 0.7 - 0.2 is a little less than 0.5
     ]
     assert all(p.chosen_label > p.rejected_label for p in pairs)
 

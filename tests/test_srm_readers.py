@@ -300,6 +300,18 @@ def test_a_file_of_stray_quotes_is_worked_off_in_time(tmp_path: Path) -> None:
     assert time.process_time() - start < 20
 
 
+def test_an_open_quote_before_a_line_that_is_too_long_hides_neither(tmp_path: Path) -> None:
+    def change(rows: list[bytes]) -> list[bytes]:
+        return [*rows[:3], b'2_1,"open,1\r\n', BIG + b"\r\n", *rows[5:]]
+
+    path = corrupted(tmp_path / "x.csv", change)
+
+    found, bad = set_aside(path, form="step-csv")
+
+    assert len(found) == 7
+    assert [line for line, _ in bad] == [4, 5]
+
+
 def test_blank_lines_between_rows_are_nothing(tmp_path: Path) -> None:
     path = corrupted(tmp_path / "x.csv", lambda rows: [row + b"\r\n\n" for row in rows])
 
