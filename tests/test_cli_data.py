@@ -179,6 +179,7 @@ def test_steps_without_a_state_are_paired_as_trajectories(
             {Dimension.ODDS_OF_SUCCESS: 1, Dimension.TOTAL: 1},
         ),
         (["--min-rollouts", "13"], {}),
+        (["--types", "total"], {Dimension.TOTAL: 3}),
         (["--max-per-state", "1"], {Dimension.ODDS_OF_SUCCESS: 1, Dimension.TOTAL: 1}),
     ],
 )

@@ -2,16 +2,18 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
-from collect_fakes import MakeDying, broken_worker, lock_worker, slow_worker
+from collect_fakes import SETTINGS, MakeDying, broken_worker, lock_worker, slow_worker
 from lock_env import LockEnv
 from similar_fast.cli import main
 from similar_fast.collect.collector import CollectProgress, CollectSummary, collect
@@ -19,13 +21,17 @@ from similar_fast.collect.journal import Journal
 from similar_fast.collect.manifest import label_statistics, write_manifest
 from similar_fast.collect.processes import ProcessEngine
 from similar_fast.collect.screenshots import take_pictures
+from similar_fast.collect.spec import LlmSpec, WorkerSpec
 from similar_fast.collect.targets import units_of_records
-from similar_fast.collect.worker import MakeWorker, Unit, UnitResult
+from similar_fast.collect.worker import MakeWorker, Unit, UnitResult, Worker
 from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError, EnvError
 from similar_fast.records import Labels, PairRecord, StepRecord, decode_record
+from similar_fast.reward import RewardModel
 from similar_fast.srm.readers import read_data
 from similar_fast.srm.screenshots import ScreenshotStore
+
+Export = Callable[[str], tuple[Path, Path]]
 
 UNITS = [Unit(task, seed) for seed in range(6) for task in ("easy", "hard")]
 TRAJECTORY_PAIR = PairRecord(
@@ -366,3 +372,37 @@ def test_targets_beside_tasks_are_refused(
     assert main(words) == 3
 
     assert "--targets names its own tasks" in capsys.readouterr().err
+
+
+def test_reward_model_plays_the_rollouts_of_a_second_round(exported: Export) -> None:
+    _, folder = exported("bert")
+    # Weights drawn at random know nothing: a high temperature lets chance find the way.
+    how = replace(SETTINGS, temperature=1e6, root_rollouts=600)
+    spec = WorkerSpec(settings=how, model=folder, device="cpu")
+    model = RewardModel(folder, providers="cpu")
+    with Worker(LockEnv(), model, how, policy=spec.policy, model="m") as worker:
+        found = worker.label(Unit("easy", 0))
+
+    record = decode_record(found.lines[0])
+    assert found.status == "labelled"
+    assert record.provenance.policy.startswith("reward:")
+    assert record.provenance.model == "m"
+
+
+def test_spec_can_be_sent_to_another_process() -> None:
+    spec = WorkerSpec(settings=SETTINGS, llm=LlmSpec(url="http://x/v1", model="m", judges=True))
+
+    assert pickle.loads(pickle.dumps(spec)) == spec  # noqa: S301  # our own bytes
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--judge", "llm"], ["--proposer", "llm", "--llm-model", "m"], ["--llm-url", "http://x/v1"]],
+)
+def test_language_model_that_is_half_named_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["collect", "--out", str(tmp_path / "run"), *words]) == 3
+
+    assert "--llm-url" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

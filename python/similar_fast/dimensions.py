@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
-__all__ = ["DIMENSIONS", "DIMENSION_INFO", "Dimension", "DimensionInfo"]
+__all__ = ["DIMENSIONS", "DIMENSION_INFO", "Dimension", "DimensionInfo", "parse_types"]
 
 
 class Dimension(StrEnum):
@@ -59,3 +59,20 @@ DIMENSION_INFO: dict[Dimension, DimensionInfo] = {
     Dimension.TOTAL: DimensionInfo("total", "total", -inf, inf, 0.0),
     Dimension.TRAJECTORY: DimensionInfo("traj", "traj", -inf, inf, 0.0),
 }
+
+
+def parse_types(text: str) -> tuple[Dimension, ...]:
+    """A comma list of types, by symbol (`H`, `OS`, `E`, `TR`, `C`, `total`, `traj`) or by name.
+
+    Raises:
+        ValueError: A word is no type.
+    """
+    names = {info.symbol.lower(): kind for kind, info in DIMENSION_INFO.items()}
+    names |= {kind.value: kind for kind in Dimension}
+    words = [word.strip().lower().replace("_", " ") for word in text.split(",")]
+    for word in words:
+        if word not in names:
+            symbols = ", ".join(info.symbol for info in DIMENSION_INFO.values())
+            raise ValueError(f"{word!r} is no type; expected some of {symbols}")
+    found = {names[word] for word in words}
+    return tuple(kind for kind in Dimension if kind in found)

@@ -224,8 +224,9 @@ class _Work:
             )
 
     def _read(self) -> "list[PairRecord]":
+        from similar_fast.dimensions import parse_types
         from similar_fast.errors import DataError
-        from similar_fast.srm.evaluate.data import parse_types, read_pairs
+        from similar_fast.srm.evaluate.data import read_pairs
 
         args = self._args
         splits = None if args.split is None else {args.split}

@@ -41,6 +41,7 @@ def add_parser(
         action="store_true",
         help="of trajectories, lose the pairs that the published builder loses",
     )
+    parser.add_argument("--types", help="a comma list of types, such as H,OS,total (default: all)")
     parser.add_argument(
         "--min-difference",
         type=_differences,
@@ -67,16 +68,17 @@ def add_parser(
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Writes the pairs and counts them by type."""
-    from similar_fast.dimensions import DIMENSION_INFO
+    from similar_fast.dimensions import DIMENSION_INFO, parse_types
     from similar_fast.srm.balance import balanced
     from similar_fast.srm.writers import check_suffix, write_data
 
     check_suffix(args.out)
     refuse_inputs(args.sources, args.out)
+    types = parse_types(args.types) if args.types else tuple(DIMENSION_INFO)
     found: Counter[tuple[str, str, Dimension]] = Counter()
 
     def counted() -> Iterator["PairRecord"]:
-        pairs: Iterable[PairRecord] = _pairs(args, files)
+        pairs: Iterable[PairRecord] = (p for p in _pairs(args, files) if p.type in types)
         if args.balance:
             pairs = balanced(pairs, seed=args.seed)
         for pair in pairs:

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from similar_fast.dimensions import DIMENSION_INFO, Dimension
+from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError
 from similar_fast.records import PairRecord, TrajectoryRecord
 from similar_fast.srm.evaluate.evaluation import cluster_of
 from similar_fast.srm.pairs import pairs_of_trajectories
 from similar_fast.srm.readers import read_data
 
-__all__ = ["parse_types", "read_pairs", "without_tasks"]
+__all__ = ["read_pairs", "without_tasks"]
 
 
 def read_pairs(
@@ -56,20 +56,3 @@ def without_tasks(
     taken = {cluster_of(pair) for pair in others}
     kept = [pair for pair in pairs if cluster_of(pair) not in taken]
     return kept, len(pairs) - len(kept)
-
-
-def parse_types(text: str) -> tuple[Dimension, ...]:
-    """A comma list of types, by symbol (`H`, `OS`, `E`, `TR`, `C`, `total`, `traj`) or by name.
-
-    Raises:
-        ValueError: A word is no type.
-    """
-    names = {info.symbol.lower(): kind for kind, info in DIMENSION_INFO.items()}
-    names |= {kind.value: kind for kind in Dimension}
-    words = [word.strip().lower().replace("_", " ") for word in text.split(",")]
-    for word in words:
-        if word not in names:
-            symbols = ", ".join(info.symbol for info in DIMENSION_INFO.values())
-            raise ValueError(f"{word!r} is no type; expected some of {symbols}")
-    found = {names[word] for word in words}
-    return tuple(kind for kind in Dimension if kind in found)
