@@ -185,6 +185,33 @@ bench-prefix: build ## shared prefixes beside whole prompts and transformers' ow
 	OMP_NUM_THREADS=1 PYTHONPATH=export $(BIN)/python benches/bench_prefix.py
 	OMP_NUM_THREADS=1 PYTHONPATH=export $(BIN)/python benches/bench_states.py
 
+# The data sets in data/, made again; an hour or two each on two cores, and a second call goes on.
+
+RUNS ?= runs
+COLLECT := $(BIN)/similar-fast collect --workers 2 --resume
+BENCHMARK := --seeds 4000-4049 --rollouts 12 --min-rollouts 12 --width 4 --num-simulations 6
+
+.PHONY: data-steps
+data-steps: build chromium ## data/miniwob-steps.jsonl.xz: labels of the 12 train tasks
+	$(COLLECT) --tasks train --seeds 1000-1099 --max-labels 22000 --out $(RUNS)/train
+	$(BIN)/similar-fast convert $(RUNS)/train/steps.jsonl data/miniwob-steps.jsonl.xz
+	cp $(RUNS)/train/manifest.json data/miniwob-steps.manifest.json
+
+.PHONY: data-pairs
+data-pairs: build chromium ## data/srm-miniwob.jsonl.xz: the benchmark of our own
+	$(COLLECT) --tasks train $(BENCHMARK) --out $(RUNS)/srm-train
+	$(COLLECT) --tasks held-out $(BENCHMARK) --out $(RUNS)/srm-held-out
+	$(BIN)/similar-fast convert $(RUNS)/srm-train/steps.jsonl $(RUNS)/srm-train.jsonl --split train-tasks
+	$(BIN)/similar-fast convert $(RUNS)/srm-held-out/steps.jsonl $(RUNS)/srm-held-out.jsonl --split held-out
+	$(BIN)/similar-fast pairs $(RUNS)/srm-train.jsonl $(RUNS)/srm-held-out.jsonl \
+	  --types H,OS,E,total --min-rollouts 12 --min-difference H=0.3,OS=0.5,E=0.3,total=4 \
+	  --max-per-state 2 --balance --out data/srm-miniwob.jsonl.xz --json > data/srm-miniwob.json
+
+.PHONY: data-pictures
+data-pictures: build chromium ## the screenshots of data/srm-miniwob.jsonl.xz, into runs/
+	$(BIN)/similar-fast screenshots data/srm-miniwob.jsonl.xz --store $(RUNS)/screenshots \
+	  --out $(RUNS)/srm-miniwob-pictures.jsonl
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Writes the pairs and counts them by type."""
     from similar_fast.dimensions import DIMENSION_INFO, parse_types
     from similar_fast.srm.balance import balanced
+    from similar_fast.srm.pairs import STEP_TYPES
     from similar_fast.srm.writers import check_suffix, write_data
 
     check_suffix(args.out)
@@ -101,6 +102,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
         {
             "pairs": written,
             "out": str(args.out),
+            "types": [kind.value for kind in types],
+            "min_difference": {
+                kind.value: args.min_difference.get(kind, 0.0)
+                if isinstance(args.min_difference, dict)
+                else args.min_difference
+                for kind in STEP_TYPES
+            },
+            "min_rollouts": args.min_rollouts,
+            "max_per_state": args.max_per_state,
+            "is_balanced": args.balance,
+            "is_as_published": args.as_published,
+            "seed": args.seed,
             "groups": [
                 {
                     "data": name,
