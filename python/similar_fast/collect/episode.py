@@ -50,14 +50,15 @@ class CollectSettings:
         num_simulations: Actions that a tree labels on purpose.
         max_steps: Actions of a rollout at most.
         c_puct: How widely a tree looks.
-        temperature: Of the rollout policy, in its scorer's scale.
-        epsilon: Share of uniform choices in every second rollout.
+        temperature: Of the rollout policy, in its scorer's scale; above 0.
+        epsilon: Share of uniform choices in every second rollout, in [0, 1].
         rule: What counts as reached in helpfulness.
         budget: Environment steps of an episode, at most; None for no limit.
         draws: Seeds all chance.
 
     Raises:
-        ValueError: A count is below 1, or `min_rollouts` above `rollouts`.
+        ValueError: A count is below 1, `min_rollouts` above `rollouts`, or another number out of
+            its range.
     """
 
     mode: Mode = "tree"
@@ -93,6 +94,12 @@ class CollectSettings:
             )
         if self.budget is not None and self.budget < 1:
             raise ValueError(f"budget must be at least 1, got {self.budget}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
+        if not 0 <= self.epsilon <= 1:
+            raise ValueError(f"epsilon must be in [0, 1], got {self.epsilon}")
+        if not 0 <= self.c_puct <= 1e30:
+            raise ValueError(f"c_puct must be from 0 to 1e30, got {self.c_puct}")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings by name, fit for JSON."""
@@ -388,12 +395,16 @@ class _Collector:
         return edge.rollouts >= enough
 
     def labelled(self) -> Iterator[LabelledStep]:
-        """Every action whose rollouts are enough: at least two, or one that ended the episode."""
+        """Every action whose rollouts are enough: two, or one that ended the episode.
+
+        One is enough as well where no more are asked for.
+        """
+        enough = min(2, self._settings.min_rollouts)
         if not self.mean_length > 0:
             return
         for path, state in self._trie.states.items():
             for action, edge in state.edges.items():
-                if edge.is_idle or edge.rollouts < (1 if edge.is_final else 2):
+                if edge.is_idle or edge.rollouts < (1 if edge.is_final else enough):
                     continue
                 if self._only is not None and (path, action) not in self._only:
                     continue

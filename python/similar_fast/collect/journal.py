@@ -22,7 +22,18 @@ from similar_fast.whole_file import write_whole
 __all__ = ["EPISODES", "PLAN", "STEPS", "Journal", "sum_costs"]
 
 PLAN, STEPS, EPISODES = "collect.json", "steps.jsonl", "episodes.jsonl"
-_ROW = ("task", "seed", "status", "labels", "sampled", "success", "costs", "seconds", "end")
+_ROW = (
+    "task",
+    "seed",
+    "status",
+    "labels",
+    "sampled",
+    "success",
+    "costs",
+    "seconds",
+    "error",
+    "end",
+)
 _SHOWN = 60
 
 
