@@ -247,44 +247,6 @@ def test_two_collections_in_one_folder_are_refused(tmp_path: Path) -> None:
     first.close()
 
 
-def test_plan_of_a_running_collection_is_not_replaced(tmp_path: Path) -> None:
-    first = Journal(tmp_path, PLAN, resume=False)
-    (tmp_path / "collect.json").unlink()  # as a second process sees it that looks too early
-
-    with pytest.raises(DataError, match="another process is writing"):
-        Journal(tmp_path, {}, resume=False)
-
-    assert not (tmp_path / "collect.json").exists()
-    first.close()
-
-
-@pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("name", ["steps.jsonl", "episodes.jsonl"])
-def test_files_of_no_collection_are_left_alone(tmp_path: Path, name: str, *, resume: bool) -> None:
-    (tmp_path / name).write_bytes(b"mine\n")
-
-    with pytest.raises(FileExistsError, match=f"{name} exists"):
-        Journal(tmp_path, PLAN, resume=resume)
-
-    assert (tmp_path / name).read_bytes() == b"mine\n"
-
-
-@pytest.mark.parametrize("line", [b"[]", b"7", b'{"task": "easy", "seed": 0, "end": 5}'])
-def test_line_that_is_no_episode_is_refused(tmp_path: Path, line: bytes) -> None:
-    Journal(tmp_path, PLAN, resume=False).close()
-    (tmp_path / "episodes.jsonl").write_bytes(line + b"\n")
-
-    with pytest.raises(DataError, match=r"episodes.jsonl:1: not an episode"):
-        Journal(tmp_path, PLAN, resume=True)
-
-
-def test_resume_with_another_setting_names_that_setting(tmp_path: Path) -> None:
-    Journal(tmp_path, {"settings": {"width": 6, "rollouts": 4}}, resume=False).close()
-
-    with pytest.raises(DataError, match=r"another settings\.width: 6; expected the same, got 7"):
-        Journal(tmp_path, {"settings": {"width": 7, "rollouts": 4}}, resume=True)
-
-
 def test_manifest_says_what_is_there(whole: Path) -> None:
     manifest = write_manifest(whole)
 

@@ -110,6 +110,15 @@ def test_labels_need_two_rollouts_or_an_ending() -> None:
     assert all(not step.edge.is_idle for step in steps)
 
 
+def test_one_rollout_is_a_label_where_no_more_are_asked_for() -> None:
+    steps = episode(how=replace(SETTINGS, rollouts=1, min_rollouts=1)).steps
+
+    assert any(step.edge.rollouts == 1 and not step.edge.is_final for step in steps)
+    assert all(
+        step.labels.odds_of_success in {0.0, 1.0} for step in steps if step.edge.rollouts < 2
+    )
+
+
 def test_greedy_mode_reaches_the_goal() -> None:
     found = episode(how=replace(SETTINGS, mode="greedy", rollouts=12, min_rollouts=6, width=7))
 
@@ -215,9 +224,20 @@ def test_prop_candidates_hold_the_contrasts(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rollouts": 0}, {"width": 0}, {"min_rollouts": 5}, {"budget": 0}, {"max_steps": 0}]
+    "wrong",
+    [
+        {"rollouts": 0},
+        {"width": 0},
+        {"min_rollouts": 5},
+        {"budget": 0},
+        {"max_steps": 0},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"epsilon": 1.5},
+        {"c_puct": -1.0},
+    ],
 )
-def test_impossible_settings_raise(wrong: dict[str, int]) -> None:
+def test_impossible_settings_raise(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CollectSettings(**wrong)  # type: ignore[arg-type]
 
