@@ -72,11 +72,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
         task, seed, history = picture.place
         output.note(f"{task} seed {seed} after {count(len(history), 'action')}: {picture.problem}")
 
-    def name(record: StepRecord | PairRecord) -> str | None:
-        picture = found.get((record.task, record.seed, record.history))
-        return None if picture is None else picture.name
+    def shown(record: StepRecord | PairRecord) -> StepRecord | PairRecord:
+        name = found[record.task, record.seed, record.history].name
+        return msgspec.structs.replace(record, screenshot=name)
 
-    write_data(args.out, (msgspec.structs.replace(r, screenshot=name(r)) for r in wanted))
+    write_data(args.out, map(shown, wanted))
     taken = len(found) - len(missed)
     files_kept = len({picture.name for picture in found.values()} - {None})
     output.text(
