@@ -1,18 +1,26 @@
 """Collections that are begun twice, fed with bugs, interrupted or taken up again."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from collect_fakes import SETTINGS, HintScorer, MakeBuggy, broken_worker, lock_worker
 from lock_env import LockEnv
+from similar_fast.cli import collect as collect_command
+from similar_fast.cli import main
 from similar_fast.collect import processes
 from similar_fast.collect.collector import CollectProgress, collect
 from similar_fast.collect.journal import Journal
 from similar_fast.collect.manifest import write_manifest
 from similar_fast.collect.processes import ProcessEngine
+from similar_fast.collect.screenshots import take_pictures
 from similar_fast.collect.worker import Unit, Worker
-from similar_fast.errors import DataError
-from test_collect import PLAN, UNITS, HereEngine, collected
+from similar_fast.errors import DataError, EnvError
+from similar_fast.records import Labels, StepRecord
+from similar_fast.types import Observation
+from test_collect import PLAN, TRAJECTORY_PAIR, UNITS, HereEngine, collected
 
 
 def test_plan_of_a_running_collection_is_not_replaced(tmp_path: Path) -> None:
@@ -109,3 +117,76 @@ def test_progress_begins_at_what_is_done(tmp_path: Path) -> None:
     assert 0 < told[0].done < told[1].done
     assert told[1].labels_per_hour > 0
     assert [now.done for now in told] == list(range(told[0].done, len(UNITS) + 1))
+
+
+def test_command_says_why_an_episode_failed_and_what_it_was_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect_command, "_engine", lambda *_: HereEngine())
+    words = ["collect", "--tasks", "choose-list", "--seeds", "1000", "--out", str(tmp_path / "run")]
+    llm = ["--judge", "llm", "--llm-url", "http://localhost:1/v1", "--llm-model"]
+
+    code = main([*words, *llm, "one", "--json"])
+
+    out, err = capsys.readouterr()
+    assert code == 1
+    assert "1 episode failed; --resume tries them again; the last: EnvError: task" in err
+    assert json.loads(out)["labels_per_hour"] == 0
+    assert main([*words, *llm, "two", "--resume"]) == 3
+    assert "another llm_model: 'one'; expected the same, got 'two'" in capsys.readouterr().err
+
+
+class FailingLock(LockEnv):
+    """Fails so many times when it is reset."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self._failures = failures
+
+    def reset(self, task: str, *, seed: int) -> Observation:
+        self._failures -= 1
+        if self._failures >= 0:
+            raise EnvError("the lock is gone")
+        return replace(super().reset(task, seed=seed), screenshot=lambda: b"picture")
+
+
+@pytest.mark.parametrize(
+    ("failures", "names", "problems"),
+    [
+        (1, ["b'picture'", "b'picture'"], ["", ""]),
+        (2, [None, "b'picture'"], ["the lock is gone", ""]),
+    ],
+)
+def test_environment_that_fails_costs_one_picture_at_most(
+    failures: int, names: list[str | None], problems: list[str]
+) -> None:
+    env = LockEnv()
+    states = [
+        StepRecord(
+            environment="lock", task="easy", trajectory="", step=1, instruction="", action="",
+            labels=Labels(), seed=seed, observation=env.reset("easy", seed=seed).text,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+
+    found = list(take_pictures(FailingLock(failures), states, keep=str))
+
+    assert [picture.name for picture in found] == names
+    assert [picture.problem for picture in found] == problems
+
+
+def test_record_without_a_seed_is_told_of() -> None:
+    seedless = msgspec.structs.replace(TRAJECTORY_PAIR, seed=None)
+
+    (found,) = take_pictures(LockEnv(), [seedless], keep=str)
+
+    assert (found.name, found.problem) == (None, "the record has no seed")
+
+
+def test_whole_trajectory_has_the_picture_of_its_start() -> None:
+    text = LockEnv().reset("easy", seed=0).text
+    pair = msgspec.structs.replace(TRAJECTORY_PAIR, observation=text)
+
+    (found,) = take_pictures(FailingLock(0), [pair], keep=str)
+
+    assert found.name == "b'picture'"

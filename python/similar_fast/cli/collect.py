@@ -156,12 +156,16 @@ def _add_settings(how: argparse._ArgumentGroup, default: "CollectSettings") -> N
         help="what counts as reached in helpfulness: most rollouts, or their share",
     )
     how.add_argument("--budget", type=int, metavar="STEPS", help="environment steps an episode")
-    how.add_argument("--seed", type=int, default=0, help="seeds all chance")
+    how.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seeds all chance; with --targets, give another than the first labelling had",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Collects; 1 where an episode failed."""
-    from similar_fast.collect.collector import collect
     from similar_fast.collect.episode import CollectSettings
     from similar_fast.collect.manifest import write_manifest
     from similar_fast.collect.spec import WorkerSpec
@@ -182,11 +186,33 @@ def run(args: argparse.Namespace, output: Output) -> int:
         "environment": "miniwob",
         **what,
         "policy": spec.policy,
+        "model": spec.fingerprint,
         "judge": args.judge,
+        "llm_model": args.llm_model,
         "settings": settings.to_dict(),
     }
-    label = f"episodes into {args.out}"
-    with output.progress(len(units), label) as bar:
+    try:
+        summary = _collect(args, output, units=units, spec=spec, plan=plan)
+    except KeyboardInterrupt:
+        output.note("the same command with --resume goes on from here")
+        raise
+    manifest = write_manifest(args.out)
+    _print(output, args, summary, manifest)
+    return 1 if summary.failed else 0
+
+
+def _collect(
+    args: argparse.Namespace,
+    output: Output,
+    *,
+    units: "list[Unit]",
+    spec: "WorkerSpec",
+    plan: dict[str, Any],
+) -> "CollectSummary":
+    """Collects while a bar is shown."""
+    from similar_fast.collect.collector import collect
+
+    with output.progress(len(units), f"episodes into {args.out}") as bar:
         done = 0
 
         def report(now: "CollectProgress") -> None:
@@ -195,22 +221,15 @@ def run(args: argparse.Namespace, output: Output) -> int:
             bar.advance(words, amount=now.done - done)
             done = now.done
 
-        try:
-            summary = collect(
-                _engine(args, spec),
-                units,
-                out=args.out,
-                plan=plan,
-                resume=args.resume,
-                max_labels=args.max_labels,
-                report=report,
-            )
-        except KeyboardInterrupt:
-            output.note("the same command with --resume goes on from here")
-            raise
-    manifest = write_manifest(args.out)
-    _print(output, args, summary, manifest)
-    return 1 if summary.failed else 0
+        return collect(
+            _engine(args, spec),
+            units,
+            out=args.out,
+            plan=plan,
+            resume=args.resume,
+            max_labels=args.max_labels,
+            report=report,
+        )
 
 
 def _units(args: argparse.Namespace, output: Output) -> "tuple[list[Unit], dict[str, Any]]":
@@ -284,5 +303,15 @@ def _print(
     if costs["missing"]:
         output.note(f"{count(costs['missing'], 'action')} of --targets are not offered any more")
     if summary.failed:
-        output.note(f"{count(summary.failed, 'episode')} failed; --resume tries them again")
-    output.document({**asdict(summary), "out": str(args.out), "manifest": manifest})
+        output.note(
+            f"{count(summary.failed, 'episode')} failed; --resume tries them again; the last: "
+            f"{summary.last_error}"
+        )
+    output.document(
+        {
+            **asdict(summary),
+            "labels_per_hour": summary.labels_per_hour,
+            "out": str(args.out),
+            "manifest": manifest,
+        }
+    )

@@ -60,6 +60,19 @@ class WorkerSpec:
             f"{scorer}(T={self.settings.temperature:g},epsilon={self.settings.epsilon:g}{proposer})"
         )
 
+    @property
+    def fingerprint(self) -> str | None:
+        """The reward model's, see `Manifest.fingerprint`; None without one.
+
+        Raises:
+            ModelError: The model's folder does not fit.
+        """
+        if self.model is None:
+            return None
+        from similar_fast.manifest import read_manifest  # noqa: PLC0415  # as the model itself
+
+        return read_manifest(self.model, verify=False).fingerprint
+
     def __call__(self) -> Worker:
         """A worker with a browser of its own.
 

@@ -35,7 +35,10 @@ def units_of_records(
     targets: dict[tuple[str, int], dict[Target, None]] = {}
     for record in found:
         if not isinstance(record, StepRecord | PairRecord) or record.step < 1:
-            raise DataError(f"a whole trajectory of {record.task!r} cannot be labelled again")
+            raise DataError(
+                f"a whole trajectory of {record.task!r} cannot be labelled again; expected steps, "
+                "or pairs of two actions (eval and pairs take --types)"
+            )
         if record.seed is None:
             raise DataError(f"a record of {record.task!r} has no seed to begin its episode with")
         actions = (
