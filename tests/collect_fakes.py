@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from lock_env import LockEnv
-from similar_fast.collect.episode import CollectSettings
+from similar_fast.collect.settings import CollectSettings
 from similar_fast.collect.worker import Unit, UnitResult, Worker
 from similar_fast.errors import EnvError
 from similar_fast.types import Observation, Scores, Step

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lock_env import BROKEN, NOTHING, OPEN, LockEnv, press
 from similar_fast.collect.candidates import sample_candidates
-from similar_fast.collect.episode import CollectSettings, Episode, Target, collect_episode
+from similar_fast.collect.episode import Episode, collect_episode
 from similar_fast.collect.policies import RolloutPolicy, ScoreCache
 from similar_fast.collect.proxies import coherence, task_relevance
 from similar_fast.collect.rollouts import Player
+from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.errors import EnvError
 from similar_fast.types import Action, Observation, StepResult
 

@@ -20,7 +20,7 @@ from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
     from similar_fast.collect.collector import CollectProgress, CollectSummary, Engine
-    from similar_fast.collect.episode import CollectSettings
+    from similar_fast.collect.settings import CollectSettings
     from similar_fast.collect.spec import LlmSpec, WorkerSpec
     from similar_fast.collect.worker import Unit
 
@@ -56,7 +56,7 @@ def add_parser(
     shared: argparse.ArgumentParser,
 ) -> None:
     """Declares the command."""
-    from similar_fast.collect.episode import CollectSettings
+    from similar_fast.collect.settings import CollectSettings
 
     parser = commands.add_parser(
         "collect",
@@ -166,8 +166,8 @@ def _add_settings(how: argparse._ArgumentGroup, default: "CollectSettings") -> N
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Collects; 1 where an episode failed."""
-    from similar_fast.collect.episode import CollectSettings
     from similar_fast.collect.manifest import write_manifest
+    from similar_fast.collect.settings import CollectSettings
     from similar_fast.collect.spec import WorkerSpec
 
     if args.workers < 1:
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     spec = WorkerSpec(
         settings=settings,
         chromium=args.chromium,
-        model=args.model,
+        model=None if args.model is None else args.model.absolute(),  # another node's folder
         device=args.device,
         llm=_llm(args),
     )
@@ -248,7 +248,9 @@ def _units(args: argparse.Namespace, output: Output) -> "tuple[list[Unit], dict[
     if args.tasks is not None or args.seeds is not None:
         raise ValueError("--targets names its own tasks and seeds; expected no others beside it")
     with DataFiles.shown([args.targets], output) as files:
-        units = units_of_records(files.records(), sample=args.sample, seed=args.seed)
+        units = units_of_records(
+            files.records(), sample=args.sample, seed=args.seed, path=args.targets
+        )
     digest = hashlib.sha256(args.targets.read_bytes()).hexdigest()
     targets = {"name": args.targets.name, "sha256": digest, "sample": args.sample}
     return units, {"targets": targets}

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from similar_fast.baselines import LexicalScorer
-from similar_fast.collect.episode import CollectSettings
+from similar_fast.collect.settings import CollectSettings
 from similar_fast.collect.worker import Worker
 from similar_fast.protocols import Judge, Proposer, Scorer
 

@@ -8,14 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from similar_fast.collect.episode import (
-    CollectSettings,
     Episode,
     LabelledStep,
-    Target,
     collect_episode,
 )
 from similar_fast.collect.policies import ScoreCache
 from similar_fast.collect.proxies import PROXY_NAME
+from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.errors import EnvError, LlmError, ScorerError
 from similar_fast.protocols import Environment, Judge, Scorer
 from similar_fast.records import Labels, Provenance, StepRecord, encode_record, state_key
