@@ -44,7 +44,8 @@ class RayEngine:
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             ray.init(
-                address=address,
+                # Without the word, an address in the environment would be taken.
+                address=address or "local",
                 num_cpus=None if address else workers,
                 include_dashboard=None if address else False,
                 log_to_driver=False,
