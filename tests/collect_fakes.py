@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from lock_env import LockEnv
-from similar_fast.collect.episode import CollectSettings
+from similar_fast.collect.settings import CollectSettings
 from similar_fast.collect.worker import Unit, UnitResult, Worker
 from similar_fast.errors import EnvError
-from similar_fast.types import Scores, Step
+from similar_fast.types import Observation, Scores, Step
 
 SETTINGS = CollectSettings(
     max_steps=5, root_rollouts=40, root_successes=3, width=5, num_simulations=16, temperature=1.0
@@ -60,6 +60,25 @@ class MakeDying:
 
     def __call__(self) -> Worker:
         return DyingWorker(self.unit, self.mark, always=self.always)
+
+
+@dataclass(frozen=True)
+class MakeBuggy:
+    """Makes a worker that raises what no worker should at one unit."""
+
+    unit: Unit
+
+    def __call__(self) -> Worker:
+        env = LockEnv()
+        reset = env.reset
+
+        def buggy(task: str, *, seed: int) -> Observation:
+            if Unit(task, seed) == self.unit:
+                raise OSError("no space left")
+            return reset(task, seed=seed)
+
+        env.reset = buggy  # type: ignore[method-assign]
+        return lock_worker(env)
 
 
 class SlowWorker(Worker):

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lock_env import BROKEN, NOTHING, OPEN, LockEnv, press
 from similar_fast.collect.candidates import sample_candidates
-from similar_fast.collect.episode import CollectSettings, Episode, Target, collect_episode
+from similar_fast.collect.episode import Episode, collect_episode
 from similar_fast.collect.policies import RolloutPolicy, ScoreCache
 from similar_fast.collect.proxies import coherence, task_relevance
 from similar_fast.collect.rollouts import Player
+from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.errors import EnvError
 from similar_fast.types import Action, Observation, StepResult
 
@@ -108,6 +109,15 @@ def test_labels_need_two_rollouts_or_an_ending() -> None:
     assert steps
     assert all(step.edge.is_final or step.edge.rollouts >= 2 for step in steps)
     assert all(not step.edge.is_idle for step in steps)
+
+
+def test_one_rollout_is_a_label_where_no_more_are_asked_for() -> None:
+    steps = episode(how=replace(SETTINGS, rollouts=1, min_rollouts=1)).steps
+
+    assert any(step.edge.rollouts == 1 and not step.edge.is_final for step in steps)
+    assert all(
+        step.labels.odds_of_success in {0.0, 1.0} for step in steps if step.edge.rollouts < 2
+    )
 
 
 def test_greedy_mode_reaches_the_goal() -> None:
@@ -215,9 +225,20 @@ def test_prop_candidates_hold_the_contrasts(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rollouts": 0}, {"width": 0}, {"min_rollouts": 5}, {"budget": 0}, {"max_steps": 0}]
+    "wrong",
+    [
+        {"rollouts": 0},
+        {"width": 0},
+        {"min_rollouts": 5},
+        {"budget": 0},
+        {"max_steps": 0},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"epsilon": 1.5},
+        {"c_puct": -1.0},
+    ],
 )
-def test_impossible_settings_raise(wrong: dict[str, int]) -> None:
+def test_impossible_settings_raise(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CollectSettings(**wrong)  # type: ignore[arg-type]
 

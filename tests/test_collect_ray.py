@@ -30,8 +30,8 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def collected(out: Path, make_worker: MakeWorker) -> bytes:
-    summary = collect(RayEngine(make_worker, 2), UNITS, out=out, plan={})
+def collected(out: Path, make_worker: MakeWorker, workers: int = 2) -> bytes:
+    summary = collect(RayEngine(make_worker, workers), UNITS, out=out, plan={})
     assert summary.is_complete
     return (out / "steps.jsonl").read_bytes()
 
@@ -41,6 +41,12 @@ def test_cluster_gives_the_file_of_one_process(tmp_path: Path) -> None:
         expected = b"".join(line + b"\n" for u in UNITS for line in worker.label(u).lines)
 
     assert collected(tmp_path / "run", lock_worker) == expected
+
+
+def test_worker_without_room_on_the_cluster_holds_nothing_up(tmp_path: Path) -> None:
+    found = collected(tmp_path / "run", lock_worker, workers=3)
+
+    assert found == collected(tmp_path / "again", lock_worker)
 
 
 def test_killed_worker_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from chat_server import Answer, Body, completion, in_turn, question_of, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similar_fast.baselines import LexicalScorer
-from similar_fast.collect.episode import CollectSettings
+from similar_fast.collect.settings import CollectSettings
 from similar_fast.collect.worker import Unit, Worker
 from similar_fast.envs.recorded import Recorded
 from similar_fast.errors import EnvError, LlmError

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from similar_fast.baselines import LexicalScorer
-from similar_fast.collect.episode import CollectSettings, collect_episode
+from similar_fast.collect.episode import collect_episode
 from similar_fast.collect.policies import ScoreCache
+from similar_fast.collect.settings import CollectSettings
 from similar_fast.protocols import Environment
 from similar_fast.types import Action, Observation, StepResult
 

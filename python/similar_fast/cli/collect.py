@@ -20,7 +20,7 @@ from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
     from similar_fast.collect.collector import CollectProgress, CollectSummary, Engine
-    from similar_fast.collect.episode import CollectSettings
+    from similar_fast.collect.settings import CollectSettings
     from similar_fast.collect.spec import LlmSpec, WorkerSpec
     from similar_fast.collect.worker import Unit
 
@@ -56,7 +56,7 @@ def add_parser(
     shared: argparse.ArgumentParser,
 ) -> None:
     """Declares the command."""
-    from similar_fast.collect.episode import CollectSettings
+    from similar_fast.collect.settings import CollectSettings
 
     parser = commands.add_parser(
         "collect",
@@ -156,14 +156,18 @@ def _add_settings(how: argparse._ArgumentGroup, default: "CollectSettings") -> N
         help="what counts as reached in helpfulness: most rollouts, or their share",
     )
     how.add_argument("--budget", type=int, metavar="STEPS", help="environment steps an episode")
-    how.add_argument("--seed", type=int, default=0, help="seeds all chance")
+    how.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seeds all chance; with --targets, give another than the first labelling had",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Collects; 1 where an episode failed."""
-    from similar_fast.collect.collector import collect
-    from similar_fast.collect.episode import CollectSettings
     from similar_fast.collect.manifest import write_manifest
+    from similar_fast.collect.settings import CollectSettings
     from similar_fast.collect.spec import WorkerSpec
 
     if args.workers < 1:
@@ -173,7 +177,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     spec = WorkerSpec(
         settings=settings,
         chromium=args.chromium,
-        model=args.model,
+        model=None if args.model is None else args.model.absolute(),  # another node's folder
         device=args.device,
         llm=_llm(args),
     )
@@ -182,11 +186,33 @@ def run(args: argparse.Namespace, output: Output) -> int:
         "environment": "miniwob",
         **what,
         "policy": spec.policy,
+        "model": spec.fingerprint,
         "judge": args.judge,
+        "llm_model": args.llm_model,
         "settings": settings.to_dict(),
     }
-    label = f"episodes into {args.out}"
-    with output.progress(len(units), label) as bar:
+    try:
+        summary = _collect(args, output, units=units, spec=spec, plan=plan)
+    except KeyboardInterrupt:
+        output.note("the same command with --resume goes on from here")
+        raise
+    manifest = write_manifest(args.out)
+    _print(output, args, summary, manifest)
+    return 1 if summary.failed else 0
+
+
+def _collect(
+    args: argparse.Namespace,
+    output: Output,
+    *,
+    units: "list[Unit]",
+    spec: "WorkerSpec",
+    plan: dict[str, Any],
+) -> "CollectSummary":
+    """Collects while a bar is shown."""
+    from similar_fast.collect.collector import collect
+
+    with output.progress(len(units), f"episodes into {args.out}") as bar:
         done = 0
 
         def report(now: "CollectProgress") -> None:
@@ -195,22 +221,15 @@ def run(args: argparse.Namespace, output: Output) -> int:
             bar.advance(words, amount=now.done - done)
             done = now.done
 
-        try:
-            summary = collect(
-                _engine(args, spec),
-                units,
-                out=args.out,
-                plan=plan,
-                resume=args.resume,
-                max_labels=args.max_labels,
-                report=report,
-            )
-        except KeyboardInterrupt:
-            output.note("the same command with --resume goes on from here")
-            raise
-    manifest = write_manifest(args.out)
-    _print(output, args, summary, manifest)
-    return 1 if summary.failed else 0
+        return collect(
+            _engine(args, spec),
+            units,
+            out=args.out,
+            plan=plan,
+            resume=args.resume,
+            max_labels=args.max_labels,
+            report=report,
+        )
 
 
 def _units(args: argparse.Namespace, output: Output) -> "tuple[list[Unit], dict[str, Any]]":
@@ -229,7 +248,9 @@ def _units(args: argparse.Namespace, output: Output) -> "tuple[list[Unit], dict[
     if args.tasks is not None or args.seeds is not None:
         raise ValueError("--targets names its own tasks and seeds; expected no others beside it")
     with DataFiles.shown([args.targets], output) as files:
-        units = units_of_records(files.records(), sample=args.sample, seed=args.seed)
+        units = units_of_records(
+            files.records(), sample=args.sample, seed=args.seed, path=args.targets
+        )
     digest = hashlib.sha256(args.targets.read_bytes()).hexdigest()
     targets = {"name": args.targets.name, "sha256": digest, "sample": args.sample}
     return units, {"targets": targets}
@@ -284,5 +305,15 @@ def _print(
     if costs["missing"]:
         output.note(f"{count(costs['missing'], 'action')} of --targets are not offered any more")
     if summary.failed:
-        output.note(f"{count(summary.failed, 'episode')} failed; --resume tries them again")
-    output.document({**asdict(summary), "out": str(args.out), "manifest": manifest})
+        output.note(
+            f"{count(summary.failed, 'episode')} failed; --resume tries them again; the last: "
+            f"{summary.last_error}"
+        )
+    output.document(
+        {
+            **asdict(summary),
+            "labels_per_hour": summary.labels_per_hour,
+            "out": str(args.out),
+            "manifest": manifest,
+        }
+    )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "Output", "count"]
 
+SPEED_PERIOD_S = 3600.0  # a unit of work may take minutes, and the time left needs two of them
+
 
 class Bar:
     """One progress bar that is being shown, or nothing where nobody watches."""
@@ -102,7 +104,12 @@ class Output:
             TimeRemainingColumn(),
             TextColumn("{task.description}", markup=False),
         )
-        with Progress(*columns, console=self._console(sys.stderr), transient=True) as progress:
+        with Progress(
+            *columns,
+            console=self._console(sys.stderr),
+            transient=True,
+            speed_estimate_period=SPEED_PERIOD_S,
+        ) as progress:
             yield Bar(progress, total, label)
 
     @staticmethod

@@ -2,10 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments
 from similar_fast.cli.data_files import DataFiles, refuse_inputs
 from similar_fast.cli.output import Output, count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from similar_fast.collect.screenshots import Picture
+    from similar_fast.records import PairRecord, StepRecord
 
 __all__ = ["add_parser", "run"]
 
@@ -38,49 +45,28 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Takes the pictures; 1 where a state got none."""
     import msgspec
 
-    from similar_fast.collect.screenshots import Picture, take_pictures
-    from similar_fast.envs.miniwob import MiniWob
-    from similar_fast.errors import DataError
-    from similar_fast.records import PairRecord, StepRecord
     from similar_fast.srm.screenshots import ScreenshotStore
     from similar_fast.srm.writers import check_suffix, write_data
 
     check_suffix(args.out)
     refuse_inputs([args.source], args.out)
-    with DataFiles.shown([args.source], output) as files:
-        records = list(files.records())
-    wanted = []
-    for record in records:
-        if not isinstance(record, StepRecord | PairRecord) or record.environment != "miniwob":
-            raise DataError(
-                f"a record is of {record.environment!r}; expected steps or pairs of miniwob",
-                path=args.source,
-            )
-        wanted.append(record)
-    store = ScreenshotStore(args.store)
-    found: dict[tuple[str, int | None, tuple[str, ...]], Picture] = {}
-    places = len({(r.task, r.seed, r.history) for r in wanted})
-    with (
-        MiniWob(executable=args.chromium) as env,
-        output.progress(places, f"pictures into {args.store}") as bar,
-    ):
-        for picture in take_pictures(env, wanted, keep=store.put):
-            found[picture.place] = picture
-            bar.advance(f"{picture.place[0]} seed {picture.place[1]}")
-    missed = [picture for picture in found.values() if picture.name is None]
+    wanted = _states(args.source, output)
+    found = _pictures(args, output, wanted=wanted, keep=ScreenshotStore(args.store).put)
+    pictures = {picture.place: picture.name for picture in found}
+
+    def shown(record: "StepRecord | PairRecord") -> "StepRecord | PairRecord":
+        name = pictures[record.task, record.seed, record.history]
+        return msgspec.structs.replace(record, screenshot=name)
+
+    write_data(args.out, map(shown, wanted))
+    missed = [picture for picture in found if picture.name is None]
+    files_kept = len(set(pictures.values()) - {None})
     for picture in missed:
         task, seed, history = picture.place
         output.note(f"{task} seed {seed} after {count(len(history), 'action')}: {picture.problem}")
-
-    def name(record: StepRecord | PairRecord) -> str | None:
-        picture = found.get((record.task, record.seed, record.history))
-        return None if picture is None else picture.name
-
-    write_data(args.out, (msgspec.structs.replace(r, screenshot=name(r)) for r in wanted))
-    taken = len(found) - len(missed)
-    files_kept = len({picture.name for picture in found.values()} - {None})
     output.text(
-        f"{count(taken, 'state')} shown, {count(files_kept, 'picture')} in {args.store}",
+        f"{count(len(found) - len(missed), 'state')} shown, {count(files_kept, 'picture')} in "
+        f"{args.store}",
         f"  {count(len(wanted), 'record')} written: {args.out}",
     )
     if missed:
@@ -98,3 +84,43 @@ def run(args: argparse.Namespace, output: Output) -> int:
         }
     )
     return 1 if missed else 0
+
+
+def _states(source: Path, output: Output) -> "list[StepRecord | PairRecord]":
+    """The records whose states are wanted."""
+    from similar_fast.errors import DataError
+    from similar_fast.records import PairRecord, StepRecord
+
+    wanted: list[StepRecord | PairRecord] = []
+    with DataFiles.shown([source], output) as files:
+        for record in files.records():
+            if not isinstance(record, StepRecord | PairRecord) or record.environment != "miniwob":
+                raise DataError(
+                    f"a record is of {record.environment!r}; expected steps or pairs of miniwob",
+                    path=source,
+                )
+            wanted.append(record)
+    return wanted
+
+
+def _pictures(
+    args: argparse.Namespace,
+    output: Output,
+    *,
+    wanted: "list[StepRecord | PairRecord]",
+    keep: "Callable[[bytes], str]",
+) -> "list[Picture]":
+    """What became of every state, while a bar is shown."""
+    from similar_fast.collect.screenshots import take_pictures
+    from similar_fast.envs.miniwob import MiniWob
+
+    places = len({(r.task, r.seed, r.history) for r in wanted})
+    found = []
+    with (
+        MiniWob(executable=args.chromium) as env,
+        output.progress(places, f"pictures into {args.store}") as bar,
+    ):
+        for picture in take_pictures(env, wanted, keep=keep):
+            found.append(picture)
+            bar.advance(f"{picture.place[0]} seed {picture.place[1]}")
+    return found

@@ -35,7 +35,7 @@ class CollectProgress:
         done: Units that are finished, those of earlier runs included.
         units: Units in all.
         labels: Labels so far, those of earlier runs included.
-        labels_per_hour: Of this run, by wall time; 0 before the first unit.
+        labels_per_hour: Of this run, by wall time; 0 before its first unit.
     """
 
     done: int
@@ -55,8 +55,9 @@ class CollectSummary:
         labels: Labelled steps.
         sampled: Those of them that were labelled on purpose; rollouts passed through the rest.
         solved: Greedy walks that reached the goal; None where no walk was greedy.
-        counts: Sums of the episodes' costs, as `sum_costs`.
-        worker_seconds: Wall time of the episodes, added up over workers.
+        last_error: Why the last of the failed episodes failed; empty where none did.
+        counts: Sums of the episodes' costs, as `sum_costs`, attempts that failed included.
+        worker_seconds: Wall time of the episodes and these attempts, added up over workers.
         seconds: Wall time of this run.
         new_labels: Labels of this run.
         is_complete: Whether nothing is left to do.
@@ -68,6 +69,7 @@ class CollectSummary:
     labels: int
     sampled: int
     solved: int | None
+    last_error: str
     counts: dict[str, int]
     worker_seconds: float
     seconds: float
@@ -102,7 +104,7 @@ def collect(
         plan: What is asked for, fit for JSON; a resumed collection must have the same.
         resume: Whether a collection in `out` is to be gone on with.
         max_labels: No more units are begun once so many labels are there.
-        report: Called after each unit that was written.
+        report: Called before the first unit, and after each one that was written.
 
     Raises:
         FileExistsError, DataError: As `Journal`.
@@ -133,7 +135,7 @@ class _Run:
         report: Callable[[CollectProgress], None] | None,
     ) -> None:
         self._journal = journal
-        self._units = len(units)
+        self._units = len(set(units))
         self._max_labels = max_labels
         self._report = report
         finished = journal.finished
@@ -148,6 +150,7 @@ class _Run:
     def work(self, engine: Engine) -> None:
         waiting: dict[Unit, UnitResult] = {}
         try:
+            self._tell()
             for result in engine.run(self._handed_out()):
                 waiting[result.unit] = result
                 while self._num_written < len(self._left):
@@ -179,17 +182,21 @@ class _Run:
             raise EnvError(
                 f"{self._failures} episodes failed one after another, the last: {result.error}"
             )
+        self._tell()
+
+    def _tell(self) -> None:
         if self._report is not None:
             seconds = time.perf_counter() - self._started
             done = self._units - len(self._left) + self._num_written
-            rate = 3600 * (self._labels - self._before) / seconds
+            rate = 3600 * (self._labels - self._before) / seconds if self._num_written else 0.0
             self._report(CollectProgress(done, self._units, self._labels, rate))
 
     def summary(self) -> CollectSummary:
         latest = {(row["task"], row["seed"]): row for row in self._journal.rows}
         rows = list(latest.values())
         walks = [row["success"] for row in rows if row["success"] is not None]
-        failed = sum(row["status"] == "failed" for row in rows)
+        errors = [row["error"] for row in rows if row["status"] == "failed"]
+        failed = len(errors)
         return CollectSummary(
             episodes=sum(row["status"] == "labelled" for row in rows),
             skipped=sum(row["status"] == "skipped" for row in rows),
@@ -197,8 +204,9 @@ class _Run:
             labels=sum(row["labels"] for row in rows),
             sampled=sum(row["sampled"] for row in rows),
             solved=sum(walks) if walks else None,
-            counts=sum_costs(rows),
-            worker_seconds=sum(row["seconds"] for row in rows),
+            last_error=errors[-1] if errors else "",
+            counts=sum_costs(self._journal.rows),
+            worker_seconds=sum(row["seconds"] for row in self._journal.rows),
             seconds=self._seconds,
             new_labels=self._labels - self._before,
             is_complete=len(rows) - failed == self._units,

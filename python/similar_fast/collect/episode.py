@@ -6,17 +6,18 @@ action with enough of them becomes a record.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 
 from similar_fast.collect.candidates import sample_candidates
-from similar_fast.collect.labels import ReachRule, RolloutLabels, label_candidates
+from similar_fast.collect.labels import RolloutLabels, label_candidates
 from similar_fast.collect.policies import RolloutPolicy, ScoreCache
 from similar_fast.collect.proxies import coherence, task_relevance
 from similar_fast.collect.rollouts import Counts, Player
+from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.collect.trie import Edge, Path, State
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
 from similar_fast.protocols import Environment
@@ -25,100 +26,12 @@ from similar_fast.tree_search import TreeSearch
 from similar_fast.tree_settings import TreeSettings
 from similar_fast.types import Action
 
-__all__ = ["CollectSettings", "Episode", "LabelledStep", "Target", "collect_episode"]
+__all__ = ["Episode", "LabelledStep", "collect_episode"]
 
-Mode = Literal["tree", "greedy"]
 Status = Literal["labelled", "skipped"]
 
 _H, _OS, _E, _TR, _C = (DIMENSION_INFO[dimension].weight for dimension in DIMENSIONS)
 _WEIGHTS = (_H, _OS, _E, _TR, _C)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectSettings:
-    """How labels are collected.
-
-    Attributes:
-        mode: `tree`, a search by the weighted sum of the labels; `greedy`, W candidates a step and
-            on with the best of them, as the published procedure.
-        rollouts: K, rollouts of an action at most.
-        min_rollouts: Rollouts after which an action is settled if all of them agree; `rollouts` for
-            exactly K.
-        root_rollouts: Rollouts from the start at most; an episode without a success is skipped.
-        root_successes: Successes from the start after which no more are played.
-        width: W, candidates of a state that are labelled on purpose.
-        num_simulations: Actions that a tree labels on purpose.
-        max_steps: Actions of a rollout at most.
-        c_puct: How widely a tree looks.
-        temperature: Of the rollout policy, in its scorer's scale.
-        epsilon: Share of uniform choices in every second rollout.
-        rule: What counts as reached in helpfulness.
-        budget: Environment steps of an episode, at most; None for no limit.
-        draws: Seeds all chance.
-
-    Raises:
-        ValueError: A count is below 1, or `min_rollouts` above `rollouts`.
-    """
-
-    mode: Mode = "tree"
-    rollouts: int = 4
-    min_rollouts: int = 2
-    root_rollouts: int = 12
-    root_successes: int = 4
-    width: int = 6
-    num_simulations: int = 24
-    max_steps: int = 8
-    c_puct: float = 1.25
-    temperature: float = 0.08
-    epsilon: float = 0.5
-    rule: ReachRule = "majority"
-    budget: int | None = None
-    draws: int = 0
-
-    def __post_init__(self) -> None:
-        for name in (
-            "rollouts",
-            "min_rollouts",
-            "root_rollouts",
-            "root_successes",
-            "width",
-            "num_simulations",
-            "max_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.min_rollouts > self.rollouts:
-            raise ValueError(
-                f"min_rollouts must not exceed rollouts, got {self.min_rollouts} > {self.rollouts}"
-            )
-        if self.budget is not None and self.budget < 1:
-            raise ValueError(f"budget must be at least 1, got {self.budget}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings by name, fit for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "CollectSettings":
-        """What `to_dict` gave.
-
-        Raises:
-            TypeError: A name is unknown.
-        """
-        return cls(**settings)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An action that is to be labelled, in words, as another collection has written it.
-
-    Attributes:
-        history: The actions before it, oldest first.
-        action: The action.
-    """
-
-    history: tuple[str, ...]
-    action: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,12 +301,16 @@ class _Collector:
         return edge.rollouts >= enough
 
     def labelled(self) -> Iterator[LabelledStep]:
-        """Every action whose rollouts are enough: at least two, or one that ended the episode."""
+        """Every action whose rollouts are enough: two, or one that ended the episode.
+
+        One is enough as well where no more are asked for.
+        """
+        enough = min(2, self._settings.min_rollouts)
         if not self.mean_length > 0:
             return
         for path, state in self._trie.states.items():
             for action, edge in state.edges.items():
-                if edge.is_idle or edge.rollouts < (1 if edge.is_final else 2):
+                if edge.is_idle or edge.rollouts < (1 if edge.is_final else enough):
                     continue
                 if self._only is not None and (path, action) not in self._only:
                     continue

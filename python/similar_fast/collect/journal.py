@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,19 @@ from similar_fast.whole_file import write_whole
 __all__ = ["EPISODES", "PLAN", "STEPS", "Journal", "sum_costs"]
 
 PLAN, STEPS, EPISODES = "collect.json", "steps.jsonl", "episodes.jsonl"
+_ROW = (
+    "task",
+    "seed",
+    "status",
+    "labels",
+    "sampled",
+    "success",
+    "costs",
+    "seconds",
+    "error",
+    "end",
+)
+_SHOWN = 60
 
 
 class Journal:
@@ -35,7 +49,8 @@ class Journal:
         rows: The lines of `episodes.jsonl` as data, in their order.
 
     Raises:
-        FileExistsError: The folder holds a collection and `resume` is not set.
+        FileExistsError: The folder holds a collection and `resume` is not set, or files of these
+            names that belong to none.
         DataError: It holds one of another plan, a file was altered, or another process writes.
     """
 
@@ -43,20 +58,19 @@ class Journal:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / PLAN).exists():
-            if not resume:
-                raise FileExistsError(f"{folder} holds a collection; expected --resume, or another")
-            _check_plan(folder / PLAN, plan)
-        else:
-            write_whole(folder / PLAN, (json.dumps(plan, indent=2) + "\n").encode())
-        self._steps = _opened(folder / STEPS)
-        self._episodes = _opened(folder / EPISODES)
-        try:
+        _refuse(folder, resume=resume)
+        with ExitStack() as stack:
+            self._episodes = stack.enter_context(_opened(folder / EPISODES))
             lock_file(self._episodes, folder / EPISODES)
+            # Another process may have begun, and ended, since the first look.
+            _refuse(folder, resume=resume)
+            if (folder / PLAN).exists():
+                _check_plan(folder / PLAN, plan)
+            else:
+                write_whole(folder / PLAN, (json.dumps(plan, indent=2) + "\n").encode())
+            self._steps = stack.enter_context(_opened(folder / STEPS))
             self._take_up()
-        except BaseException:
-            self.close()
-            raise
+            self._open = stack.pop_all()
 
     def _take_up(self) -> None:
         """Reads the whole lines, and cuts off what no whole line vouches for."""
@@ -67,10 +81,11 @@ class Journal:
                 break
             try:
                 row = json.loads(line)
-                Unit(row["task"], row["seed"])
-                end = int(row["end"])
-            except (ValueError, KeyError, TypeError) as error:
+                missing = [name for name in _ROW if name not in row]
+            except (ValueError, TypeError) as error:
                 raise DataError(f"not an episode: {line[:80]!r}", path=path, line=number) from error
+            if not isinstance(row, dict) or missing or not isinstance(row["end"], int):
+                raise DataError(f"not an episode: {line[:80]!r}", path=path, line=number)
             self.rows.append(row)
             size += len(line)
         end = self.rows[-1]["end"] if self.rows else 0
@@ -113,8 +128,7 @@ class Journal:
 
     def close(self) -> None:
         """Closes the files."""
-        self._steps.close()
-        self._episodes.close()
+        self._open.close()
 
 
 def sum_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -129,24 +143,44 @@ def sum_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(total)
 
 
+def _refuse(folder: Path, *, resume: bool) -> None:
+    """Refuses what must not be written over: a collection, or files that belong to none."""
+    if (folder / PLAN).exists():
+        if not resume:
+            raise FileExistsError(f"{folder} holds a collection; expected --resume, or another")
+        return
+    for name in (STEPS, EPISODES):
+        path = folder / name
+        if path.exists() and path.stat().st_size:
+            raise FileExistsError(f"{path} exists, and no {PLAN} beside it; expected a new folder")
+
+
 def _check_plan(path: Path, plan: Mapping[str, Any]) -> None:
     """Compares what is asked for now with what was asked for at the start."""
     try:
-        before = json.loads(path.read_bytes())
-        differing = [name for name in {**before, **plan} if before.get(name) != _json(plan, name)]
+        before, now = _flat(json.loads(path.read_bytes())), _flat(json.loads(json.dumps(plan)))
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"no plan of a collection: {error}", path=path) from error
+    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:
         name = min(differing)
         raise DataError(
-            f"the collection was begun with another {name}: {before.get(name)!r}; "
-            f"expected the same, got {plan.get(name)!r}",
+            f"the collection was begun with another {name}: {before.get(name)!r:.{_SHOWN}}; "
+            f"expected the same, got {now.get(name)!r:.{_SHOWN}}",
             path=path,
         )
 
 
-def _json(plan: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  # what JSON makes of it
-    return json.loads(json.dumps(plan.get(name)))
+def _flat(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan, with the settings in it one by one."""
+    flat: dict[str, Any] = {}
+    for name, value in plan.items():
+        flat.update(
+            {f"{name}.{key}": inner for key, inner in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+    return flat
 
 
 def _opened(path: Path) -> BinaryIO:

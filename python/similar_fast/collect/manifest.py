@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +29,37 @@ def write_manifest(folder: Path) -> dict[str, Any]:
         DataError: A line of its steps is no labelled step.
         OSError: A file is missing, or cannot be written.
     """
-    steps, digest = _read_steps(folder / STEPS)
+    read = _Read(folder / STEPS)
+    labels = label_statistics(read.steps())
     episodes = [json.loads(line) for line in (folder / EPISODES).read_text().splitlines()]
     latest = {(row["task"], row["seed"]): row for row in episodes}.values()
     manifest = {
         "schema": SCHEMA_VERSION,
         "plan": json.loads((folder / PLAN).read_text()),
-        "steps": {"file": STEPS, "labels": len(steps), "sha256": digest},
-        "versions": sorted({step.provenance.versions for step in steps}),
+        "steps": {"file": STEPS, "labels": read.by_task.total(), "sha256": read.digest.hexdigest()},
+        "versions": sorted(read.versions),
         "episodes": dict(Counter(row["status"] for row in latest)),
-        "labels_by_task": dict(Counter(step.task for step in steps)),
-        "costs": sum_costs(latest),
-        "labels": label_statistics(steps),
+        "labels_by_task": dict(read.by_task),
+        "costs": sum_costs(episodes),
+        "labels": labels,
     }
     write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     return manifest
 
 
-def label_statistics(steps: Sequence[StepRecord]) -> dict[str, Any]:
+def label_statistics(steps: Iterable[StepRecord]) -> dict[str, Any]:
     """How labels are spread and correlated, fit for JSON.
+
+    Args:
+        steps: Of each its five labels are held, and nothing else.
 
     Returns:
         By dimension n, mean, standard deviation and the quantiles 5, 25, 50, 75 and 95%; and
         Pearson's correlations, five by five in the order of `DIMENSIONS`, None where a column is
         constant. A label that is not known leaves its row out of what needs it.
     """
-    table = np.array([step.labels.values() for step in steps], np.float64).reshape(-1, 5)
+    flat = chain.from_iterable(step.labels.values() for step in steps)
+    table = np.fromiter(flat, np.float64).reshape(-1, 5)
     spread: dict[str, Any] = {}
     for place, dimension in enumerate(DIMENSIONS):
         known = table[~np.isnan(table[:, place]), place]
@@ -85,13 +91,21 @@ def _plain(value: float) -> float:
     return round(float(value), 4)
 
 
-def _read_steps(path: Path) -> tuple[list[StepRecord], str]:
-    digest = hashlib.sha256()
-    steps = []
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            digest.update(line)
-            record = decode_record(line, path=path, line=number)
-            if isinstance(record, StepRecord):
-                steps.append(record)
-    return steps, digest.hexdigest()
+class _Read:
+    """What one reading of the steps' file tells beside the steps; they are not held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.digest = hashlib.sha256()
+        self.by_task: Counter[str] = Counter()
+        self.versions: set[str] = set()
+
+    def steps(self) -> Iterator[StepRecord]:
+        with self._path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                self.digest.update(line)
+                record = decode_record(line, path=self._path, line=number)
+                if isinstance(record, StepRecord):
+                    self.by_task[record.task] += 1
+                    self.versions.add(record.provenance.versions)
+                    yield record

@@ -3,9 +3,11 @@
 import contextlib
 import multiprocessing
 import signal
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from similar_fast.collect.worker import MakeWorker, Unit, UnitResult
 from similar_fast.errors import EnvError
@@ -24,7 +26,7 @@ class ProcessEngine:
 
     Args:
         make_worker: Makes a worker in each process.
-        workers: How many processes.
+        workers: How many processes, at most; one is started when there is a unit for it.
     """
 
     def __init__(self, make_worker: MakeWorker, workers: int) -> None:
@@ -43,45 +45,46 @@ class ProcessEngine:
         """
         todo = iter(units)
         running: dict[Connection, Unit] = {}
-        deaths: dict[Unit, int] = {}
-        again: list[Unit] = []
+        deaths: Counter[Unit] = Counter()
 
-        def give(pipe: Connection) -> None:
-            unit = again.pop() if again else next(todo, None)
+        def give(unit: Unit | None, free: Connection | None = None) -> None:
             if unit is not None:
+                pipe = self._start() if free is None else free
                 running[pipe] = unit
                 with contextlib.suppress(OSError):  # a dead one is noticed when it is waited for
                     pipe.send(unit)
 
-        while len(self._processes) < self._count:
-            give(self._start())
+        for _ in range(self._count):
+            give(next(todo, None))
         while running:
-            for pipe in wait(list(running)):
-                assert isinstance(pipe, Connection)  # noqa: S101  # nothing else is waited for
+            # On Windows these are of another class than the name says.
+            for pipe in cast("list[Connection]", wait(list(running))):
                 unit = running.pop(pipe)
+                free: Connection | None = pipe
                 try:
                     answer = pipe.recv()
                 except (EOFError, OSError):
                     self._bury(pipe)
-                    deaths[unit] = deaths.get(unit, 0) + 1
+                    deaths[unit] += 1
                     if deaths[unit] < MAX_DEATHS:
-                        again.append(unit)
-                    else:
-                        times = f"its process died {MAX_DEATHS} times"
-                        yield UnitResult(unit, "failed", error=times)
-                    give(self._start())
-                    continue
+                        give(unit)
+                        continue
+                    free = None
+                    answer = UnitResult(
+                        unit, "failed", error=f"its process died {MAX_DEATHS} times"
+                    )
                 if isinstance(answer, Exception):
                     raise answer
-                give(pipe)
+                give(next(todo, None), free)
                 yield answer
 
     def close(self) -> None:
         """Ends all processes; a unit that is being labelled is given up."""
         for pipe in self._processes:
             pipe.close()
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for process in self._processes.values():
-            process.join(CLOSE_TIMEOUT_S)
+            process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()

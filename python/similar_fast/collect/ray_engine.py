@@ -22,7 +22,8 @@ class RayEngine:
 
     Args:
         make_worker: Makes a worker in each actor.
-        workers: How many actors, of one CPU each.
+        workers: How many actors, of one CPU each; those that the cluster has no room for take part
+            as soon as it has.
         address: The cluster's; None starts one on this machine, or takes the one that this process
             has joined.
 
@@ -43,7 +44,8 @@ class RayEngine:
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             ray.init(
-                address=address,
+                # Without the word, an address in the environment would be taken.
+                address=address or "local",
                 num_cpus=None if address else workers,
                 include_dashboard=None if address else False,
                 log_to_driver=False,
@@ -57,27 +59,36 @@ class RayEngine:
         Raises:
             EnvError: An actor could not make its worker.
         """
+        # An actor that the cluster has no room for yet must hold no unit.
+        starting = {actor.is_ready.remote(): actor for actor in self._actors}
         running: dict[Any, tuple[Any, Unit]] = {}
+        while starting or running:
+            (done,), _ = self._ray.wait([*running, *starting], num_returns=1)
+            if done in starting:
+                actor, result = starting.pop(done), None
+            else:
+                actor, unit = running.pop(done)
+                result = self._result(done, unit)
+            following = next(units, None)
+            if following is None:
+                starting.clear()
+            else:
+                running[actor.label.remote(following)] = (actor, following)
+            if result is not None:
+                yield result
 
-        def give(actor: Any) -> None:  # noqa: ANN401  # an actor's handle
-            unit = next(units, None)
-            if unit is not None:
-                running[actor.label.remote(unit)] = (actor, unit)
-
-        for actor in self._actors:
-            give(actor)
-        while running:
-            (ready,), _ = self._ray.wait(list(running), num_returns=1)
-            actor, unit = running.pop(ready)
-            try:
-                result = self._ray.get(ready)
-            except self._ray.exceptions.RayTaskError as error:
-                raise EnvError(f"a worker could not be made: {error.cause}") from error
-            except self._ray.exceptions.RayActorError as error:
-                reason = f"its actor died {1 + MAX_RETRIES} times: {type(error).__name__}"
-                result = UnitResult(unit, "failed", error=reason)
-            give(actor)
-            yield result
+    def _result(self, done: Any, unit: Unit) -> UnitResult:  # noqa: ANN401  # Ray's reference
+        errors = self._ray.exceptions
+        try:
+            result: UnitResult = self._ray.get(done)
+        except errors.RayTaskError as error:
+            raise EnvError(f"a worker could not be made: {error.cause}") from error
+        except errors.RayActorError as error:
+            reason = f"its actor died {1 + MAX_RETRIES} times: {type(error).__name__}"
+            return UnitResult(unit, "failed", error=reason)
+        except errors.RayError as error:
+            return UnitResult(unit, "failed", error=f"{type(error).__name__}: {error}")
+        return result
 
     def close(self) -> None:
         """Ends the actors, and the cluster where it is this object's own."""
@@ -94,6 +105,9 @@ class _Actor:
     def __init__(self, make_worker: MakeWorker) -> None:
         self._make_worker = make_worker
         self._worker: Worker | None = None
+
+    def is_ready(self) -> bool:
+        return True
 
     def label(self, unit: Unit) -> UnitResult:
         if self._worker is None:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from similar_fast.baselines import LexicalScorer
-from similar_fast.collect.episode import CollectSettings
+from similar_fast.collect.settings import CollectSettings
 from similar_fast.collect.worker import Worker
 from similar_fast.protocols import Judge, Proposer, Scorer
 
@@ -59,6 +59,19 @@ class WorkerSpec:
         return (
             f"{scorer}(T={self.settings.temperature:g},epsilon={self.settings.epsilon:g}{proposer})"
         )
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The reward model's, see `Manifest.fingerprint`; None without one.
+
+        Raises:
+            ModelError: The model's folder does not fit.
+        """
+        if self.model is None:
+            return None
+        from similar_fast.manifest import read_manifest  # noqa: PLC0415  # as the model itself
+
+        return read_manifest(self.model, verify=False).fingerprint
 
     def __call__(self) -> Worker:
         """A worker with a browser of its own.

@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
-from similar_fast.collect.episode import Target
+from similar_fast.collect.settings import Target
 from similar_fast.collect.worker import Unit
 from similar_fast.errors import DataError
 from similar_fast.records import PairRecord, Record, StepRecord
@@ -12,7 +13,11 @@ __all__ = ["units_of_records"]
 
 
 def units_of_records(
-    records: Iterable[Record], *, sample: int | None = None, seed: int = 0
+    records: Iterable[Record],
+    *,
+    sample: int | None = None,
+    seed: int = 0,
+    path: Path | None = None,
 ) -> list[Unit]:
     """The episodes whose actions are to be labelled, each once, in the order of the records.
 
@@ -20,6 +25,7 @@ def units_of_records(
         records: Labelled steps, or pairs of two actions; of a pair both are labelled.
         sample: So many records, drawn at random; None takes all.
         seed: Seeds the draw.
+        path: The file that they come from, for errors.
 
     Raises:
         DataError: A record is a trajectory, or has no seed to begin its episode with.
@@ -35,9 +41,15 @@ def units_of_records(
     targets: dict[tuple[str, int], dict[Target, None]] = {}
     for record in found:
         if not isinstance(record, StepRecord | PairRecord) or record.step < 1:
-            raise DataError(f"a whole trajectory of {record.task!r} cannot be labelled again")
+            raise DataError(
+                f"a whole trajectory of {record.task!r} cannot be labelled again; expected steps, "
+                "or pairs of two actions (`pairs --types` leaves trajectories out)",
+                path=path,
+            )
         if record.seed is None:
-            raise DataError(f"a record of {record.task!r} has no seed to begin its episode with")
+            raise DataError(
+                f"a record of {record.task!r} has no seed to begin its episode with", path=path
+            )
         actions = (
             (record.action,)
             if isinstance(record, StepRecord)

@@ -1,25 +1,28 @@
 """What one process does: units of work in, lines of labelled steps out."""
 
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from similar_fast.collect.episode import (
-    CollectSettings,
     Episode,
     LabelledStep,
-    Target,
     collect_episode,
 )
 from similar_fast.collect.policies import ScoreCache
 from similar_fast.collect.proxies import PROXY_NAME
+from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.errors import EnvError, LlmError, ScorerError
 from similar_fast.protocols import Environment, Judge, Scorer
 from similar_fast.records import Labels, Provenance, StepRecord, encode_record, state_key
 from similar_fast.types import JudgeCase, Judgement, Step
 
 __all__ = ["MakeWorker", "Unit", "UnitResult", "Worker"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,7 +52,8 @@ class UnitResult:
         success: Whether a greedy walk reached the goal; None in a tree.
         mean_length: Mean length of the successful rollouts from the start; None where there are
             none.
-        counts: What it cost, by the names of `Counts`, and what a language model cost.
+        counts: What it cost, by the names of `Counts`, and what a language model cost; only the
+            latter where it failed.
         seconds: Wall time.
         error: Why it failed; empty otherwise.
     """
@@ -119,8 +123,12 @@ class Worker:
         self._env.close()
 
     def label(self, unit: Unit) -> UnitResult:
-        """The unit's labelled steps; an environment or a scorer that fails is a failed unit."""
-        before = self._spent()
+        """The unit's labelled steps; whatever fails fails this unit alone."""
+        before, started = self._spent(), time.perf_counter()
+
+        def spent() -> dict[str, int]:
+            return {name: count - before[name] for name, count in self._spent().items()}
+
         try:
             episode = collect_episode(
                 self._env,
@@ -131,9 +139,16 @@ class Worker:
                 targets=unit.targets,
             )
             records = self._records(episode)
-        except (EnvError, LlmError, ScorerError) as error:
-            return UnitResult(unit, "failed", error=f"{type(error).__name__}: {error}")
-        spent = {name: count - before[name] for name, count in self._spent().items()}
+        except Exception as error:
+            if not isinstance(error, EnvError | LlmError | ScorerError):
+                logger.exception("%s/%s failed: this is a bug", unit.task, unit.seed)
+            return UnitResult(
+                unit,
+                "failed",
+                counts=spent(),
+                seconds=time.perf_counter() - started,
+                error=f"{type(error).__name__}: {error}",
+            )
         return UnitResult(
             unit,
             episode.status,
@@ -141,7 +156,7 @@ class Worker:
             sum(step.edge.is_sampled for step in episode.steps),
             episode.success,
             episode.mean_length if episode.mean_length > 0 else None,
-            {**episode.counts.to_dict(), **spent},
+            {**episode.counts.to_dict(), **spent()},
             episode.seconds,
         )
 
