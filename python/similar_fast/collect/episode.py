@@ -230,7 +230,8 @@ class _Collector:
             picked = self._pick(path)
             for action in picked:
                 self._sample(path, action)
-            known = [a for a in picked if self._trie.edge(path, a).rollouts]
+            edges = {a: self._trie.edge(path, a) for a in picked}
+            known = [a for a, edge in edges.items() if edge.rollouts and not edge.is_idle]
             if not known:
                 break
             totals = [self._labelled_step(path, action).total for action in known]
