@@ -14,15 +14,16 @@ def step_numbers(data: AuditData, limit: int) -> list[Finding]:
     starts, gaps, repeats = Tally(limit), Tally(limit), Tally(limit)
     by_text, out_of_order = Tally(limit), Tally(limit)
     for run in data.runs:
+        # Candidates of one state share its number, in any order, and a collection labels no step
+        # that too few rollouts passed through.
+        if run.is_branched:
+            continue
         numbers = [row.step for row in run.steps]
         lowest, distinct, words = min(numbers), set(numbers), _words(run, numbers)
         if lowest != 1:
             starts.add(run.place, words)
         if len(distinct) < max(numbers) - lowest + 1:
             gaps.add(run.place, words)
-        # Candidates of one state share its number, and are written in any order.
-        if run.is_branched:
-            continue
         if len(distinct) < len(numbers):
             repeats.add(run.place, words)
         if numbers != sorted(numbers):
