@@ -1,5 +1,7 @@
 """The preference CSV and the message lists in it."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,63 @@ def test_brackets_in_a_text_are_not_nested_lists() -> None:
         preference.messages_action(repr([{"role": "assistant", "content": action}]), "chosen")
         == action
     )
+
+
+# The list as it is published
+
+characters = st.characters(exclude_categories=["Cs"]) | st.sampled_from("'\"\\\n\r\0xu{}[], ")
+words = st.text(characters, max_size=12)
+parts = st.lists(st.builds(lambda text: {"type": "text", "text": text}, words), max_size=2)
+# Of dictionaries that Hypothesis draws whole, the order of the keys is drawn as well.
+message = st.builds(
+    lambda role, content: {"role": role, "content": content},
+    st.sampled_from(["assistant", "assistant", "user", "it's"]),
+    words | parts,
+)
+edits = st.lists(
+    st.tuples(st.integers(0, 400), st.integers(0, 2), st.text(characters, max_size=2)), max_size=3
+)
+
+
+def outcome(read_answer: Callable[[str, str], str], text: str) -> str:
+    """The answer, or that there is none."""
+    try:
+        return f"answer {read_answer(text, 'chosen')}"
+    except ValueError:
+        return "refused"
+
+
+@given(st.lists(message, min_size=1, max_size=3), edits)
+def test_the_published_shape_is_read_as_any_list_is(
+    messages: list[object], edits: list[tuple[int, int, str]]
+) -> None:
+    text = repr(messages)
+    for at, length, new in edits:
+        start = at % (len(text) + 1)
+        text = text[:start] + new + text[start + length :]
+
+    fast = preference._published_answer(text)
+
+    if fast:
+        assert outcome(preference._last_answer, text) == f"answer {fast}"
+
+
+@given(words.filter(bool), st.lists(message, max_size=2))
+def test_every_list_of_the_published_shape_takes_the_short_way(
+    answer: str, before: list[object]
+) -> None:
+    text = repr([*before, {"role": "assistant", "content": answer}])
+
+    assert preference._published_answer(text) == answer
+
+
+def test_a_long_list_that_is_nearly_of_the_published_shape_is_refused_in_time() -> None:
+    message = repr({"role": "user", "content": [{"type": "text", "text": "a'\\n\"" * 9}]})
+    text = "[" + ", ".join([message] * 8000) + ", {'role': 'assistant', 'content': 'x'}}"
+    start = time.process_time()
+
+    with pytest.raises(ValueError, match="no Python literal"):
+        preference.messages_action(text, "chosen")
+
+    assert len(text) < preference.MAX_LITERAL_CHARS
+    assert time.process_time() - start < 5
