@@ -117,7 +117,7 @@ message = st.builds(
     words | parts,
 )
 edits = st.lists(
-    st.tuples(st.integers(0, 400), st.integers(0, 2), st.text(characters, max_size=2)), max_size=3
+    st.tuples(st.integers(0, 60), st.integers(0, 2), st.text(characters, max_size=2)), max_size=3
 )
 
 
@@ -135,13 +135,27 @@ def test_the_published_shape_is_read_as_any_list_is(
 ) -> None:
     text = repr(messages)
     for at, length, new in edits:
-        start = at % (len(text) + 1)
+        start = max(len(text) - at, 0)  # the answer stands near the end
         text = text[:start] + new + text[start + length :]
 
     fast = preference._published_answer(text)
 
     if fast:
         assert outcome(preference._last_answer, text) == f"answer {fast}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("'a\nb'", "'a\rb'", "'a\0b'", "'\ud800'", "'''a'''", "'a' 'b'", "b'a'", "f'a'", "'a'b'"),
+        *(r"'\d'", r"'\101'", r"'\N{BULLET}'", r"'\x4'", r"'\u004'", r"'\U00110000'", "'a\\\nb'"),
+        *("''", "[]", "['a']", "[{'text': 'a'}]", "None", "'a', 'content': 'b'"),
+    ],
+)
+def test_what_a_literal_may_not_hold_or_reads_otherwise_goes_the_long_way(content: str) -> None:
+    text = f"[{{'role': 'assistant', 'content': {content}}}]"
+
+    assert not preference._published_answer(text)
 
 
 @given(words.filter(bool), st.lists(message, max_size=2))
