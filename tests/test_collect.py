@@ -8,8 +8,11 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -168,7 +171,9 @@ def test_max_labels_stops_after_the_episode_that_reaches_them(whole: Path, tmp_p
 
 KILLED = """
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 from collect_fakes import slow_worker
 from similar_fast.collect.collector import collect
 from similar_fast.collect.processes import ProcessEngine
@@ -276,15 +281,23 @@ def test_statistics_by_hand() -> None:
     assert found["pearson"][0][2] is None  # a constant column
 
 
+@pytest.fixture(scope="module")
+def browser_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, dict[str, Any]]:
+    """A collection by the command in a browser: its words, its folder and what it said."""
+    run = tmp_path_factory.mktemp("browser") / "run"
+    words = ["collect", "--tasks", "choose-list,login-user", "--seeds", "1000", "--num-simulations"]
+    words += ["3", "--root-rollouts", "4", "--json", "--out", str(run)]
+    with redirect_stdout(StringIO()) as said:
+        assert main(words) == 0
+    return words, run, json.loads(said.getvalue())
+
+
 @pytest.mark.browser
 def test_command_collects_in_a_browser_and_resumes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    browser_run: tuple[list[str], Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["collect", "--tasks", "choose-list,login-user", "--seeds", "1000", "--num-simulations"]
-    words += ["3", "--root-rollouts", "4", "--json", "--out", str(tmp_path / "run")]
+    words, _, first = browser_run
 
-    assert main(words) == 0
-    first = json.loads(capsys.readouterr().out)
     assert main([*words, "--resume"]) == 0
     again = json.loads(capsys.readouterr().out)
 
@@ -339,13 +352,12 @@ def test_picture_that_cannot_be_taken_says_why(whole: Path) -> None:
 
 @pytest.mark.browser
 def test_commands_label_again_and_take_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    browser_run: tuple[list[str], Path, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     how = ["--num-simulations", "4", "--root-rollouts", "4", "--workers", "1", "--json"]
-    first = ["collect", "--tasks", "choose-list", "--seeds", "4000", *how]
-    assert main([*first, "--out", str(tmp_path / "run")]) == 0
-    source = str(tmp_path / "run" / "steps.jsonl")
-    capsys.readouterr()
+    source = str(browser_run[1] / "steps.jsonl")
 
     again = ["collect", "--targets", source, "--sample", "3", "--seed", "1", *how]
     assert main([*again, "--out", str(tmp_path / "again")]) == 0

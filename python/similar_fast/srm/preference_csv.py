@@ -7,6 +7,7 @@ published builder swaps for some types. The messages win; `PairRecord.columns_sw
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from similar_fast.dimensions import Dimension
@@ -41,11 +42,35 @@ OPTIONAL_COLUMNS = (
 MAX_LITERAL_CHARS = 2**20
 MAX_LITERAL_DEPTH = 8
 
+_STEP = re.compile(r"-?\d{1,9}(?:\.0)?")
+_BEGINNING = re.compile(r"\s*\[\s*\{")
 _STRING = re.compile(r"'[^'\\]*(?:\\.[^'\\]*)*'|\"[^\"\\]*(?:\\.[^\"\\]*)*\"", re.DOTALL)
 _SKELETON = re.compile(r"[\s\[\]{}(),:\d.A-Za-z-]*")
 # An escape that Python does not know stands for itself, with a warning that nobody asked for.
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KNOWN_ESCAPES = "\n\\'\"abfnrtv01234567xNuU"
+
+
+@cache
+def _published_shape() -> re.Pattern[str]:
+    """The list as the published builder writes it, the answer of the assistant as its one group.
+
+    It matches nothing that `ast.literal_eval` would refuse or read otherwise. Every repetition but
+    that of the messages is possessive, so that a text which does not match costs two looks at most.
+    """
+    number = r"x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}"
+    escape = rf"""\\(?:[\\'"abfnrtv]|{number})"""
+    # No source holds a raw line break within a string, a NUL, or half of a surrogate pair.
+    no_character = r"\\\n\r\0\ud800-\udfff"
+    string = "(?:{})".format(
+        "|".join(f"{quote}(?>[^{quote}{no_character}]+|{escape})*+{quote}" for quote in "'\"")
+    )
+    flat = rf"\{{{string}: {string}(?:, {string}: {string})*+\}}"
+    part = rf"\{{{string}: (?:{string}|{flat})(?:, {string}: (?:{string}|{flat}))*+\}}"
+    content = rf"(?:{string}|\[(?:{part}(?:, {part})*+)?\])"
+    message = rf"\{{'role': {string}, 'content': {content}\}}"
+    answer = rf"\{{'role': 'assistant', 'content': ({string})\}}"
+    return re.compile(rf"\[(?:{message}, )*?{answer}\]")
 
 
 def read_pairs(
@@ -82,7 +107,7 @@ def pair_of_row(row: dict[str, str], origin: Origin) -> PairRecord:
     is_trajectory = compared_by is Dimension.TRAJECTORY
     chosen, rejected = (messages_action(row[name], name) for name in ("chosen", "rejected"))
     step = row["step_idx"].strip()
-    if not re.fullmatch(r"-?\d{1,9}(?:\.0)?", step):
+    if not _STEP.fullmatch(step):
         raise ValueError(f"step_idx is {step!r:.40}; expected a number")
     reasons = row.get("reason_steps", "")
     history = action_texts(reasons)
@@ -119,10 +144,29 @@ def messages_action(text: str, name: str) -> str:
     Raises:
         ValueError: It is too long or too deep, no list of messages, or nobody says anything.
     """
-    if not re.match(r"\s*\[\s*\{", text):
-        if not text.strip():
-            raise ValueError(f"{name} is empty; expected messages or an action")
-        return text
+    if answer := _published_answer(text):
+        return answer
+    if _BEGINNING.match(text):
+        return _last_answer(text, name)
+    if not text.strip():
+        raise ValueError(f"{name} is empty; expected messages or an action")
+    return text
+
+
+def _published_answer(text: str) -> str | None:
+    """What `_last_answer` finds, without reading the rest; None or empty where it has to look."""
+    found = _published_shape().fullmatch(text)
+    if found is None or len(text) > MAX_LITERAL_CHARS:
+        return None
+    answer = found[1][1:-1]
+    if "\\" not in answer:
+        return answer
+    # As Python reads a literal: what is not ASCII becomes an escape, then all escapes are read.
+    return answer.encode("ascii", "backslashreplace").decode("unicode_escape")
+
+
+def _last_answer(text: str, name: str) -> str:
+    """The same of any list of messages."""
     for message in reversed(_literal(text, name)):
         if isinstance(message, dict) and message.get("role") == "assistant":
             content = message.get("content")

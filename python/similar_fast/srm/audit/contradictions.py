@@ -6,7 +6,7 @@ from math import isnan
 
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS, Dimension
 from similar_fast.srm.audit.findings import Finding, Severity, Tally, share
-from similar_fast.srm.audit.rows import AuditData, PairRow, StepRow, part_name
+from similar_fast.srm.audit.rows import AuditData, PairRow, StepRow, part_name, sample_notes
 from similar_fast.srm.audit.texts import (
     differs_in_element_only,
     excerpt,
@@ -31,11 +31,12 @@ def near_identical(data: AuditData, limit: int) -> list[Finding]:
         record = row.record
         if record.type is not Dimension.TRAJECTORY:
             parts[part_name(record.environment, record.platform, record.split)].append(row)
-    return [
+    found = [
         finding
         for name, rows in parts.items()
         for finding in (*_opposite(rows, name, limit), *_element_only(rows, name, limit))
     ]
+    return [*found, *sample_notes(data, "near-identical")]
 
 
 def _opposite(rows: list[PairRow], name: str, limit: int) -> list[Finding]:

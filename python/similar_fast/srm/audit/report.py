@@ -18,7 +18,7 @@ from similar_fast.srm.audit.labels import (
 )
 from similar_fast.srm.audit.leaks import leaks
 from similar_fast.srm.audit.lost import lost_pairs
-from similar_fast.srm.audit.rows import AuditData, load
+from similar_fast.srm.audit.rows import AuditData, load, sample_notes
 from similar_fast.srm.audit.shortcuts import Shortcut, measure_shortcuts, shortcut_findings
 from similar_fast.srm.audit.steps import step_numbers
 
@@ -39,7 +39,11 @@ def bad_rows(data: AuditData, limit: int) -> list[Finding]:
 
 def shortcuts(data: AuditData, limit: int) -> list[Finding]:
     """Rules that understand nothing and beat chance, or shift between the splits."""
-    return shortcut_findings(measure_shortcuts(data), limit)
+    return _shortcuts(data, measure_shortcuts(data), limit)
+
+
+def _shortcuts(data: AuditData, measured: Sequence[Shortcut], limit: int) -> list[Finding]:
+    return [*shortcut_findings(measured, limit), *sample_notes(data, "shortcuts")]
 
 
 CHECKS: dict[str, Check] = {
@@ -102,8 +106,8 @@ def audit_data(
 ) -> AuditReport:
     """Audits labelled data, all files together.
 
-    A row that cannot be read is a finding and stops nothing. O(rows), but for the pairs that
-    trajectories are made into: these grow with the square of a task's trajectories.
+    A row that cannot be read is a finding and stops nothing. O(rows), but where trajectories stand
+    beside pairs: those that they make grow with the square of a task's trajectories.
 
     Args:
         files: What `similar_fast.srm.readers.read_data` reads; at least one.
@@ -141,7 +145,7 @@ def run_checks(
         progress(name)
         if name == "shortcuts":
             measured = measure_shortcuts(data)
-            found += shortcut_findings(measured, max_examples)
+            found += _shortcuts(data, measured, max_examples)
         else:
             found += CHECKS[name](data, max_examples)
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))

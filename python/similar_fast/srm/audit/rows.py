@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
 from similar_fast.errors import DataError
 from similar_fast.records import Labels, PairRecord, Record, StepRecord, TrajectoryRecord
-from similar_fast.srm.audit.findings import Place
+from similar_fast.srm.audit.findings import Finding, Place, share
+from similar_fast.srm.audit.sample import Sample, draw_groups
 from similar_fast.srm.csv_rows import CsvRow, read_csv
 from similar_fast.srm.encodings import Encoding, encoding_of_lines
 from similar_fast.srm.forms import form_of
@@ -25,9 +27,10 @@ from similar_fast.srm.pairs import (
 )
 from similar_fast.srm.readers import read_data
 
-__all__ = ["AuditData", "PairRow", "Run", "StepRow", "load", "part_name"]
+__all__ = ["AuditData", "PairRow", "Run", "StepRow", "load", "part_name", "sample_notes"]
 
 _PER_STATE = 3
+_PER_TASK = 32
 _SPLIT_WORDS = re.compile(r"(?<![a-z])(train|eval|test|valid(?:ation)?|dev)(?![a-z])")
 
 
@@ -136,17 +139,73 @@ class AuditData:
 
     @cached_property
     def derived(self) -> list[PairRow]:
-        """The pairs that the trajectories make, by the rules of `similar_fast.srm.pairs`.
+        """The pairs that the trajectories make, of the environments and splits that hold pairs.
 
-        Steps that stand alone are put together to trajectories, but for those of named states.
+        They are made by the rules of `similar_fast.srm.pairs`. Steps that stand alone are put
+        together to trajectories, but for those of named states.
         """
-        alone = (r for _, r in self.records if isinstance(r, StepRecord) and not r.state)
-        whole = [record for _, record in self.trajectories] + trajectories_of_steps(alone)
+        whole = (r for r in self._whole if (r.environment, r.split) in self._given)
         return self._placed(pairs_of_trajectories(whole))
 
     @cached_property
-    def drawn(self) -> list[PairRow]:
-        """Pairs of the actions of one state, at most three a state, drawn by its key."""
+    def compared(self) -> list[PairRow]:
+        """The pairs of the files, and of the labelled steps of a split that has no pairs.
+
+        The latter are those of `sampled`: of a part that has many couples, some.
+        """
+        trajectories: list[TrajectoryRecord] = []
+        steps: list[StepRecord] = []
+        for of_tasks, of_states in self.sampled.values():
+            trajectories += of_tasks.items
+            steps += of_states.items
+        more = chain(pairs_of_trajectories(trajectories), pairs_of_states(steps))
+        return [*self.pairs, *self._placed(more)]
+
+    @cached_property
+    def sampled(self) -> dict[str, tuple[Sample[TrajectoryRecord], Sample[StepRecord]]]:
+        """By part without pairs: the trajectories and the steps of named states to make pairs of.
+
+        Of a state at most three actions are taken, of a task with others all that there are, as
+        long as the part has no more than `MAX_COUPLES` couples.
+        """
+        trajectories: defaultdict[str, list[TrajectoryRecord]] = defaultdict(list)
+        steps: defaultdict[str, list[StepRecord]] = defaultdict(list)
+        for record in self._whole:
+            if (record.environment, record.split) not in self._given:
+                trajectories[_part_of(record)].append(record)
+        for step in self._of_states():
+            if (step.environment, step.split) not in self._given:
+                steps[_part_of(step)].append(step)
+        return {
+            part: (
+                draw_groups(
+                    trajectories[part],
+                    [(r.environment, r.platform, r.task, r.seed) for r in trajectories[part]],
+                    seed=part,
+                    max_group=_PER_TASK,
+                ),
+                draw_groups(
+                    steps[part],
+                    [(r.environment, r.task, r.state) for r in steps[part]],
+                    seed=part,
+                    max_group=_PER_STATE,
+                ),
+            )
+            for part in dict.fromkeys((*trajectories, *steps))
+        }
+
+    @cached_property
+    def _given(self) -> set[tuple[str, str]]:
+        """The environments and splits that hold pairs."""
+        return {(row.record.environment, row.record.split) for row in self.pairs}
+
+    @cached_property
+    def _whole(self) -> list[TrajectoryRecord]:
+        alone = (r for _, r in self.records if isinstance(r, StepRecord) and not r.state)
+        return [record for _, record in self.trajectories] + trajectories_of_steps(alone)
+
+    def _of_states(self) -> list[StepRecord]:
+        """The actions of named states, at most three a state, drawn by its key."""
         states: defaultdict[tuple[str, str, str], list[StepRecord]] = defaultdict(list)
         for _, record in self.records:
             if isinstance(record, StepRecord) and record.state:
@@ -155,18 +214,7 @@ class AuditData:
         for (_, _, state), group in states.items():
             draw = random.Random(state)  # noqa: S311  # no secret
             steps += group if len(group) <= _PER_STATE else draw.sample(group, _PER_STATE)
-        return self._placed(pairs_of_states(steps))
-
-    @cached_property
-    def compared(self) -> list[PairRow]:
-        """The pairs of the files, and of the labelled steps of a split that has no pairs."""
-        given = {(row.record.environment, row.record.split) for row in self.pairs}
-        more = (
-            row
-            for row in (*self.derived, *self.drawn)
-            if (row.record.environment, row.record.split) not in given
-        )
-        return [*self.pairs, *more]
+        return steps
 
     def _placed(self, pairs: Iterable[PairRecord]) -> list[PairRow]:
         places: dict[tuple[str, str, str, str], Place] = {}
@@ -183,6 +231,26 @@ def part_name(environment: str, platform: str, split: str) -> str:
     """What figures are told apart by, in words: `osworld linux eval`, `miniwob train`."""
     shown = "" if platform == "web" else platform
     return " ".join(filter(None, (environment, shown, split)))
+
+
+def sample_notes(data: AuditData, check: str) -> list[Finding]:
+    """That a check looked at some of the pairs of a part, and at how many of how many couples."""
+    found: list[Finding] = []
+    for part, (of_tasks, of_states) in data.sampled.items():
+        drawn: tuple[tuple[str, Sample[Any]], ...] = (
+            (f"trajectories of {part}", of_tasks),
+            (f"actions of the states of {part}", of_states),
+        )
+        for noun, sample in drawn:
+            if not sample.is_whole:
+                looked_at = share(sample.n_couples, sample.of_couples)
+                words = f"couples of {noun} were looked at: {looked_at}, drawn by a fixed seed"
+                found.append(Finding(check, "note", sample.n_couples, words))
+    return found
+
+
+def _part_of(record: StepRecord | TrajectoryRecord) -> str:
+    return part_name(record.environment, record.platform, record.split)
 
 
 def load(files: Sequence[Path], *, progress: Callable[[str], None] = lambda _: None) -> AuditData:

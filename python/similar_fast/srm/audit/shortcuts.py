@@ -8,7 +8,7 @@ type, the share of its pairs that it won.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from similar_fast.metrics.record import Record
 from similar_fast.records import PairRecord
 from similar_fast.srm.audit.findings import Example, Finding
 from similar_fast.srm.audit.rows import AuditData, part_name
-from similar_fast.srm.audit.texts import first_number, verb
+from similar_fast.srm.audit.texts import first_number, num_digits, verb
 
 __all__ = ["RULES", "Judged", "Shortcut", "TypeAccuracy", "measure_shortcuts", "shortcut_findings"]
 
@@ -110,6 +110,8 @@ class _Part:
     """The pairs of one split of one environment; the columns are `[n]`, `values` `[n, 2]` each."""
 
     pairs: tuple[PairRecord, ...]
+    types: list[Dimension]
+    tasks: NDArray[np.int64]
     values: dict[str, _Values]
 
 
@@ -144,7 +146,13 @@ def _part(pairs: Sequence[PairRecord]) -> _Part:
         rule: np.array([value(pair) for pair in pairs], np.float64).reshape(-1, 2)
         for rule, value in _VALUES.items()
     }
-    return _Part(tuple(pairs), values)
+    numbers: dict[Hashable, int] = {}
+    tasks = [
+        numbers.setdefault((pair.task or pair.instruction, pair.seed), len(numbers))
+        for pair in pairs
+    ]
+    types = [pair.type for pair in pairs]
+    return _Part(tuple(pairs), types, np.array(tasks, np.int64), values)
 
 
 def _of_rule(
@@ -181,18 +189,16 @@ def _shift(judged: Sequence[Judged], fixed_on: str) -> float | None:
 def _sign(part: _Part, rule: str) -> float:
     """The sign under which the mean of the types' accuracies is at least one half."""
     values = part.values[rule]
-    groups = [pair.type for pair in part.pairs]
-    return -1.0 if accuracy(values[:, 0], values[:, 1], groups=groups).macro < 0.5 else 1.0
+    return -1.0 if accuracy(values[:, 0], values[:, 1], groups=part.types).macro < 0.5 else 1.0
 
 
 def _judge(split: str, part: _Part, values: _Values) -> Judged:
     can_judge = np.isfinite(values).all(axis=1)
-    tasks = [(pair.task or pair.instruction, pair.seed) for pair in part.pairs]
     result = accuracy_intervals(
         values[:, 0],
         values[:, 1],
-        clusters=tasks,
-        groups=[pair.type for pair in part.pairs],
+        clusters=part.tasks,
+        groups=part.types,
         num_draws=_NUM_DRAWS,
     )
     macro = result.macro
@@ -251,14 +257,10 @@ def _num_actions(pair: PairRecord) -> tuple[float, float]:
     return float(len(pair.chosen)), float(len(pair.rejected))
 
 
-def _num_digits(actions: Sequence[str]) -> float:
-    return float(sum(c.isdigit() for action in actions for c in action))
-
-
 _VALUES: dict[str, Callable[[PairRecord], tuple[float, float]]] = {
     "length": _both(lambda actions: float(sum(map(len, actions)))),
     "step": _num_actions,
-    "digits": _both(_num_digits),
+    "digits": _both(lambda actions: float(sum(map(num_digits, actions)))),
     "number": _both(first_number),
 }
 

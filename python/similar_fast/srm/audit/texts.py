@@ -11,6 +11,7 @@ __all__ = [
     "first_number",
     "masked",
     "normalised",
+    "num_digits",
     "verb",
     "versus",
 ]
@@ -72,6 +73,17 @@ def first_number(actions: Sequence[str]) -> float:
             # 15 digits are exact as a float, and no element has a longer number.
             return float(found.group()[:15])
     return -1.0
+
+
+@lru_cache(maxsize=1 << 16)
+def num_digits(action: str) -> int:
+    """How many characters of the action are digits.
+
+    Example:
+        >>> num_digits("click [97]link 'Page 12'")
+        4
+    """
+    return sum(map(str.isdigit, action))
 
 
 def excerpt(text: str, *, length: int = 60) -> str:
