@@ -171,9 +171,7 @@ def test_max_labels_stops_after_the_episode_that_reaches_them(whole: Path, tmp_p
 
 KILLED = """
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 from collect_fakes import slow_worker
 from similar_fast.collect.collector import collect
 from similar_fast.collect.processes import ProcessEngine
