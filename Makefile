@@ -199,8 +199,8 @@ data-steps: build chromium ## data/miniwob-steps.jsonl.xz: labels of the 12 trai
 
 .PHONY: data-pairs
 data-pairs: build chromium ## data/srm-miniwob.jsonl.xz: the benchmark of our own
-	$(COLLECT) --tasks train $(BENCHMARK) --out $(RUNS)/srm-train
-	$(COLLECT) --tasks held-out $(BENCHMARK) --out $(RUNS)/srm-held-out
+	$(COLLECT) --tasks train $(BENCHMARK) --max-labels 2500 --out $(RUNS)/srm-train
+	$(COLLECT) --tasks held-out $(BENCHMARK) --max-labels 1800 --out $(RUNS)/srm-held-out
 	$(BIN)/similar-fast convert $(RUNS)/srm-train/steps.jsonl $(RUNS)/srm-train.jsonl --split train-tasks
 	$(BIN)/similar-fast convert $(RUNS)/srm-held-out/steps.jsonl $(RUNS)/srm-held-out.jsonl --split held-out
 	$(BIN)/similar-fast pairs $(RUNS)/srm-train.jsonl $(RUNS)/srm-held-out.jsonl \
