@@ -190,3 +190,13 @@ def test_whole_trajectory_has_the_picture_of_its_start() -> None:
     (found,) = take_pictures(FailingLock(0), [pair], keep=str)
 
     assert found.name == "b'picture'"
+
+
+def test_collection_that_never_began_is_begun_anew(tmp_path: Path) -> None:
+    with pytest.raises(EnvError, match="there is no lock"):
+        collected(tmp_path / "run", ProcessEngine(broken_worker, 1))
+
+    summary = collect(HereEngine(), UNITS[:2], out=tmp_path / "run", plan={"seeds": [0]})
+
+    assert summary.is_complete
+    assert json.loads((tmp_path / "run" / "collect.json").read_text()) == {"seeds": [0]}

@@ -49,8 +49,8 @@ class Journal:
         rows: The lines of `episodes.jsonl` as data, in their order.
 
     Raises:
-        FileExistsError: The folder holds a collection and `resume` is not set, or files of these
-            names that belong to none.
+        FileExistsError: The folder holds a collection with an episode and `resume` is not set, or
+            files of these names that belong to none.
         DataError: It holds one of another plan, a file was altered, or another process writes.
     """
 
@@ -64,7 +64,7 @@ class Journal:
             lock_file(self._episodes, folder / EPISODES)
             # Another process may have begun, and ended, since the first look.
             _refuse(folder, resume=resume)
-            if (folder / PLAN).exists():
+            if (folder / PLAN).exists() and (resume or not _is_bare(folder)):
                 _check_plan(folder / PLAN, plan)
             else:
                 write_whole(folder / PLAN, (json.dumps(plan, indent=2) + "\n").encode())
@@ -146,13 +146,19 @@ def sum_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 def _refuse(folder: Path, *, resume: bool) -> None:
     """Refuses what must not be written over: a collection, or files that belong to none."""
     if (folder / PLAN).exists():
-        if not resume:
+        if not resume and not _is_bare(folder):
             raise FileExistsError(f"{folder} holds a collection; expected --resume, or another")
         return
     for name in (STEPS, EPISODES):
         path = folder / name
         if path.exists() and path.stat().st_size:
             raise FileExistsError(f"{path} exists, and no {PLAN} beside it; expected a new folder")
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a collection was begun and has no episode yet: no browser was found, say."""
+    path = folder / EPISODES
+    return not path.exists() or not path.stat().st_size
 
 
 def _check_plan(path: Path, plan: Mapping[str, Any]) -> None:
