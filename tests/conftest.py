@@ -1,10 +1,14 @@
-"""Reward models that several test files run: exported once a session, from tiny checkpoints."""
+"""What several test files share: exported reward models, and pages of a real browser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 Export = Callable[[str], tuple[Path, Path]]
 
@@ -26,3 +30,44 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
         return root / "checkpoint", root / "model"
 
     return export
+
+
+@pytest.fixture(scope="module")
+def browser_page() -> "Iterator[Page]":
+    """A page of a real Chromium, for the tests of one file."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  # most tests need no browser
+    from similar_fast.envs.browser import find_chromium  # noqa: PLC0415  # as above
+
+    chromium = find_chromium()
+    assert chromium is not None, "these tests need Chromium: run `make chromium`"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(20_000)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def faults(browser_page: "Page") -> Iterator[list[str]]:
+    """What the page complained of, and every request beyond the file itself."""
+    found: list[str] = []
+
+    def on_request(request: object) -> None:
+        url = request.url  # type: ignore[attr-defined]
+        if not (url.startswith("file:") and url.endswith(".html")) and not url.startswith("data:"):
+            found.append(url)
+
+    def on_error(error: object) -> None:
+        found.append(str(error))
+
+    def on_console(message: object) -> None:
+        found.append(message.text)  # type: ignore[attr-defined]
+
+    browser_page.on("request", on_request)
+    browser_page.on("pageerror", on_error)
+    browser_page.on("console", on_console)
+    yield found
+    browser_page.remove_listener("request", on_request)
+    browser_page.remove_listener("pageerror", on_error)
+    browser_page.remove_listener("console", on_console)

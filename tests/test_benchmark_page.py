@@ -1,16 +1,14 @@
 """The page of the benchmark: its text, and in a real browser."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from similar_fast import evaluate
 from similar_fast.baselines import RandomScorer
 from similar_fast.dimensions import DIMENSIONS, Dimension
-from similar_fast.envs.browser import find_chromium
 from similar_fast.report.benchmark_page import render_benchmark, write_benchmark
 from similar_fast.srm.evaluate import (
     Comparison,
@@ -50,43 +48,6 @@ def hostile() -> Evaluation:
     scores = np.zeros(28)
     scores[0] = np.nan
     return evaluate_scores(pairs, scores, np.ones(28), name=HOSTILE, counting=FEW, errors=errors)
-
-
-@pytest.fixture(scope="module")
-def browser_page() -> Iterator[Page]:
-    chromium = find_chromium()
-    assert chromium is not None, "these tests need Chromium: run `make chromium`"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(20_000)
-        yield page
-        browser.close()
-
-
-@pytest.fixture
-def faults(browser_page: Page) -> Iterator[list[str]]:
-    """What the page complained of, and every request beyond the file itself."""
-    found: list[str] = []
-
-    def on_request(request: object) -> None:
-        url = request.url  # type: ignore[attr-defined]
-        if not url.endswith("/page.html") and not url.startswith("data:"):
-            found.append(url)
-
-    def on_error(error: object) -> None:
-        found.append(str(error))
-
-    def on_console(message: object) -> None:
-        found.append(message.text)  # type: ignore[attr-defined]
-
-    browser_page.on("request", on_request)
-    browser_page.on("pageerror", on_error)
-    browser_page.on("console", on_console)
-    yield found
-    browser_page.remove_listener("request", on_request)
-    browser_page.remove_listener("pageerror", on_error)
-    browser_page.remove_listener("console", on_console)
 
 
 def test_page_is_ascii_without_a_script_and_whole() -> None:

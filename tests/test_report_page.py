@@ -2,58 +2,19 @@
 
 import base64
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from explained_searches import POLICIES, searched
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from report_trees import BLUE, DIMS, HOSTILE, make_result, small_tree, wide_tree
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.envs.browser import find_chromium
 from similar_fast.explain import explain_steps
 from similar_fast.report.search_page import write_report
 from similar_fast.types import Action, Score, SearchResult, SearchTreeNode
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser_page() -> Iterator[Page]:
-    chromium = find_chromium()
-    assert chromium is not None, "these tests need Chromium: run `make chromium`"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(20_000)
-        yield page
-        browser.close()
-
-
-@pytest.fixture
-def faults(browser_page: Page) -> Iterator[list[str]]:
-    """What the page complained of, and every request beyond the file itself."""
-    found: list[str] = []
-
-    def on_request(request: object) -> None:
-        url = request.url  # type: ignore[attr-defined]
-        if not url.endswith("/report.html") and not url.startswith("data:"):
-            found.append(url)
-
-    def on_error(error: object) -> None:
-        found.append(str(error))
-
-    def on_console(message: object) -> None:
-        found.append(message.text)  # type: ignore[attr-defined]
-
-    browser_page.on("request", on_request)
-    browser_page.on("pageerror", on_error)
-    browser_page.on("console", on_console)
-    yield found
-    browser_page.remove_listener("request", on_request)
-    browser_page.remove_listener("pageerror", on_error)
-    browser_page.remove_listener("console", on_console)
 
 
 def open_report(page: Page, tmp_path: Path, result: SearchResult) -> None:

@@ -7,7 +7,6 @@ order of the rows. `OUT.rejected.jsonl` keeps the rows that failed, with their l
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import msgspec
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
 from similar_fast.file_lock import lock_file
+from similar_fast.growing_file import cut_back, make_safe, open_growing
 from similar_fast.reward import RewardModel, ScoredRows
 from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
 from similar_fast.tokens import whole_text
@@ -149,14 +149,14 @@ def score_file(
     check_start(source, out, resume=resume)
     with ExitStack() as stack:
         lines = stack.enter_context(source.open("rb"))
-        scores = stack.enter_context(_opened(out))
+        scores = stack.enter_context(open_growing(out))
         lock_file(scores, out)
-        rejected = stack.enter_context(_opened(rejected_path(out)))
+        rejected = stack.enter_context(open_growing(rejected_path(out)))
         digest = hashlib.blake2b()
         done = _begin(model, out, resume=resume)
         _skip(lines, done, digest, source)
-        _cut(scores, done.out_bytes)
-        _cut(rejected, done.rejected_bytes)
+        cut_back(scores, done.out_bytes)
+        cut_back(rejected, done.rejected_bytes)
         # From here on the work can be resumed, before the first batch is done as well.
         write_whole(progress_path(out), json.dumps(asdict(done)).encode())
         for batch in _batches(lines, digest, batch_rows):
@@ -166,8 +166,8 @@ def score_file(
                 source_bytes=lines.tell(),
                 source_digest=digest.hexdigest(),
                 lines=done.lines + len(batch),
-                out_bytes=_flushed(scores),
-                rejected_bytes=_flushed(rejected),
+                out_bytes=make_safe(scores),
+                rejected_bytes=make_safe(rejected),
                 summary=summary,
             )
             write_whole(progress_path(out), json.dumps(asdict(done)).encode())
@@ -305,21 +305,3 @@ def _skip(lines: BinaryIO, done: _Progress, digest: Any, source: Path) -> None: 
         left -= len(piece)
     if left or (done.source_bytes and digest.hexdigest() != done.source_digest):
         raise DataError(f"{source} is not what the work began with; expected the same file")
-
-
-def _opened(path: Path) -> BinaryIO:
-    """`path` for writing; what stands there stays."""
-    path.touch()
-    return path.open("r+b")
-
-
-def _cut(stream: BinaryIO, size: int) -> None:
-    """Leaves the first `size` bytes and goes behind them."""
-    stream.truncate(size)
-    stream.seek(size)
-
-
-def _flushed(stream: BinaryIO) -> int:
-    stream.flush()
-    os.fsync(stream.fileno())
-    return stream.tell()

@@ -5,7 +5,6 @@ fit; 3 an error of this package, told in one line; 130 interrupted.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from similar_fast._core import __version__
@@ -88,7 +87,3 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add_parser(commands, shared)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,6 +9,7 @@ from pathlib import Path
 from similar_fast.errors import EnvError
 
 __all__ = [
+    "ExamplesFormatter",
     "HelpFormatter",
     "add_device_arguments",
     "add_llm_arguments",
@@ -29,6 +30,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         if action.default is None or isinstance(action.default, bool | list):
             return action.help
         return super()._get_help_string(action)
+
+
+class ExamplesFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Leaves the lines of examples and lists as they are."""
 
 
 def seeds(text: str) -> list[int]:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from similar_fast.cli.arguments import HelpFormatter, add_device_arguments
+from similar_fast.cli.arguments import ExamplesFormatter, add_device_arguments
 from similar_fast.cli.evaluated import print_comparison, print_evaluation
 from similar_fast.cli.output import Bar, Output, count
 
@@ -41,10 +41,6 @@ _BASELINE = "baseline:"
 _LABELS = "labels:"
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Leaves the lines of the list as they are."""
-
-
 def add_parser(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     shared: argparse.ArgumentParser,
@@ -56,7 +52,7 @@ def add_parser(
         help="evaluate a reward model on labelled pairs",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=ExamplesFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("--model", required=True, metavar="M", help="what is evaluated, see below")

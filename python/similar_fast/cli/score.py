@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from similar_fast.cli.arguments import HelpFormatter, add_model_arguments
+from similar_fast.cli.arguments import ExamplesFormatter, add_model_arguments
 from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ its numbers where others of its row have scores.
 """
 
 
-class _Formatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Leaves the lines of the examples as they are."""
-
-
 def add_parser(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     shared: argparse.ArgumentParser,
@@ -53,7 +49,7 @@ def add_parser(
         help="score a file of steps with a reward model",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=ExamplesFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("source", type=Path, metavar="IN.jsonl", help="the steps, see below")

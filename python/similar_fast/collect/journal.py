@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from similar_fast.collect.rollouts import Counts
 from similar_fast.collect.worker import Unit, UnitResult
 from similar_fast.errors import DataError
 from similar_fast.file_lock import lock_file
+from similar_fast.growing_file import cut_back, make_safe, open_growing
 from similar_fast.whole_file import write_whole
 
 __all__ = ["EPISODES", "PLAN", "STEPS", "Journal", "sum_costs"]
@@ -60,7 +61,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse(folder, resume=resume)
         with ExitStack() as stack:
-            self._episodes = stack.enter_context(_opened(folder / EPISODES))
+            self._episodes = stack.enter_context(open_growing(folder / EPISODES))
             lock_file(self._episodes, folder / EPISODES)
             # Another process may have begun, and ended, since the first look.
             _refuse(folder, resume=resume)
@@ -68,7 +69,7 @@ class Journal:
                 _check_plan(folder / PLAN, plan)
             else:
                 write_whole(folder / PLAN, (json.dumps(plan, indent=2) + "\n").encode())
-            self._steps = stack.enter_context(_opened(folder / STEPS))
+            self._steps = stack.enter_context(open_growing(folder / STEPS))
             self._take_up()
             self._open = stack.pop_all()
 
@@ -92,8 +93,8 @@ class Journal:
         found = os.fstat(self._steps.fileno()).st_size
         if found < end:
             raise DataError(f"it has {found} bytes; expected {end}", path=self.folder / STEPS)
-        _cut(self._episodes, size)
-        _cut(self._steps, end)
+        cut_back(self._episodes, size)
+        cut_back(self._steps, end)
 
     @property
     def finished(self) -> set[Unit]:
@@ -108,7 +109,7 @@ class Journal:
     def append(self, result: UnitResult) -> None:
         """Makes a unit last: its steps first, then the line that vouches for them."""
         self._steps.write(b"".join(line + b"\n" for line in result.lines))
-        end = _flushed(self._steps)
+        end = make_safe(self._steps)
         row = {
             "task": result.unit.task,
             "seed": result.unit.seed,
@@ -123,7 +124,7 @@ class Journal:
             "end": end,
         }
         self._episodes.write(json.dumps(row).encode() + b"\n")
-        _flushed(self._episodes)
+        make_safe(self._episodes)
         self.rows.append(row)
 
     def close(self) -> None:
@@ -187,19 +188,3 @@ def _flat(plan: Mapping[str, Any]) -> dict[str, Any]:
             else {name: value}
         )
     return flat
-
-
-def _opened(path: Path) -> BinaryIO:
-    path.touch()
-    return path.open("r+b")
-
-
-def _cut(stream: BinaryIO, size: int) -> None:
-    stream.truncate(size)
-    stream.seek(size)
-
-
-def _flushed(stream: BinaryIO) -> int:
-    stream.flush()
-    os.fsync(stream.fileno())
-    return stream.tell()
