@@ -185,7 +185,7 @@ bench-prefix: build ## shared prefixes beside whole prompts and transformers' ow
 	OMP_NUM_THREADS=1 PYTHONPATH=export $(BIN)/python benches/bench_prefix.py
 	OMP_NUM_THREADS=1 PYTHONPATH=export $(BIN)/python benches/bench_states.py
 
-# The data sets in data/, made again; an hour or two each on two cores, and a second call goes on.
+# The data sets in data/, made again: 40 and 25 minutes on two cores, and a second call goes on.
 
 RUNS ?= runs
 COLLECT := $(BIN)/similar-fast collect --workers 2 --resume

@@ -19,6 +19,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Labels",
     "PairRecord",
+    "Platform",
     "Provenance",
     "Record",
     "StepRecord",
@@ -33,6 +34,7 @@ SCHEMA_VERSION = 1
 """The one version of the schema that this version of the package reads and writes."""
 
 Platform = Literal["web", "android", "linux", "windows"]
+"""Where an agent acts."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -101,11 +101,6 @@ class Journal:
         """The units that need no more work; failed ones are tried again."""
         return {Unit(r["task"], r["seed"]) for r in self.rows if r["status"] != "failed"}
 
-    @property
-    def steps_path(self) -> Path:
-        """The file of labelled steps."""
-        return self.folder / STEPS
-
     def append(self, result: UnitResult) -> None:
         """Makes a unit last: its steps first, then the line that vouches for them."""
         self._steps.write(b"".join(line + b"\n" for line in result.lines))

@@ -17,7 +17,7 @@ from similar_fast.collect.proxies import PROXY_NAME
 from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.errors import EnvError, LlmError, ScorerError
 from similar_fast.protocols import Environment, Judge, Scorer
-from similar_fast.records import Labels, Provenance, StepRecord, encode_record, state_key
+from similar_fast.records import Labels, Platform, Provenance, StepRecord, encode_record, state_key
 from similar_fast.types import JudgeCase, Judgement, Step
 
 __all__ = ["MakeWorker", "Unit", "UnitResult", "Worker"]
@@ -93,7 +93,7 @@ class Worker:
         policy: str,
         judge: Judge | None = None,
         spent: Callable[[], Mapping[str, int]] | None = None,
-        platform: str = "web",
+        platform: Platform = "web",
         model: str = "",
         versions: str = "",
     ) -> None:
@@ -177,7 +177,7 @@ class Worker:
         text = _step(step)
         return StepRecord(
             environment=self._env.name,
-            platform=self._platform,  # type: ignore[arg-type]  # the caller's word
+            platform=self._platform,
             task=episode.task,
             seed=episode.seed,
             trajectory=f"{episode.task}/{episode.seed}",
