@@ -86,7 +86,13 @@ def prompt_spec(
     return _TemplateReader(Path(checkpoint), layout, image_token, day).spec()
 
 
-def bert_prompt_spec(checkpoint: str | Path, layout: Layout) -> PromptSpec:
+def bert_prompt_spec(
+    checkpoint: str | Path,
+    layout: Layout,
+    *,
+    with_overlap: bool = False,
+    max_history: int | None = None,
+) -> PromptSpec:
     """`[CLS] instruction [SEP] observation [SEP] history [SEP]`, then `action [SEP]`.
 
     There is no chat template and no system text; the gate reads `[CLS]`.
@@ -94,6 +100,8 @@ def bert_prompt_spec(checkpoint: str | Path, layout: Layout) -> PromptSpec:
     Args:
         checkpoint: Folder with `tokenizer.json`.
         layout: Whether the observation or the history comes first.
+        with_overlap: Whether what action and instruction have in common follows the action.
+        max_history: How many of the last actions stand in a prompt; None for all that fit.
 
     Raises:
         ModelError: The tokenizer is missing or broken, or has no such control tokens.
@@ -107,7 +115,9 @@ def bert_prompt_spec(checkpoint: str | Path, layout: Layout) -> PromptSpec:
     if layout == "history-first":
         observation, history = history, observation
     prefix = (start, Piece(field="instruction"), end, observation, end, history, end)
-    return PromptSpec(layout, prefix, (Piece(field="action"), end), gate_offset=0)
+    overlap = (Piece(text=" "), Piece(field="overlap")) if with_overlap else ()
+    suffix = (Piece(field="action"), *overlap, end)
+    return PromptSpec(layout, prefix, suffix, gate_offset=0, max_history=max_history)
 
 
 class _TemplateReader:

@@ -76,6 +76,8 @@ def _run_model(options: argparse.Namespace) -> None:
                 inputs=options.inputs,
                 verify=options.verify,
                 seed=options.seed,
+                with_overlap=options.overlap,
+                max_history=options.max_history,
             ),
             report=watcher.report,
             watch=watcher.watch,
@@ -240,6 +242,17 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=("screen-first", "history-first"),
         default="screen-first",
         help="what comes first in the prompt (default: screen-first, as published)",
+    )
+    group.add_argument(
+        "--overlap",
+        action="store_true",
+        help="bert: a prompt says which of the action's quoted words the instruction holds",
+    )
+    group.add_argument(
+        "--max-history",
+        type=int,
+        metavar="N",
+        help="bert: how many of the last actions stand in a prompt (default: all that fit)",
     )
     group.add_argument(
         "--name", help="where the weights come from (default: the checkpoint folder's name)"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from similar_fast.errors import ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import ChatMessage, chat_messages
+from similar_fast.prompts.overlap import overlap_text
 from similar_fast.types import Step
 
 from similar_fast_export.chat_template import TEMPLATE_DATE, read_template
@@ -183,7 +184,9 @@ class Reference:
         return torch.tensor(dense)
 
     def _bert_prompt(self, step: Step) -> WholePrompt:
-        history = "\n\n".join(f"Step {i} : {a}" for i, a in enumerate(step.history, 1)) or "None"
+        numbered = [f"Step {i} : {a}" for i, a in enumerate(step.history, 1)]
+        most = self._spec.prompt.max_history
+        history = "\n\n".join(numbered if most is None else numbered[-most:]) or "None"
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         rest = [step.observation, history]
         if self._spec.prompt.layout == "history-first":
@@ -191,7 +194,10 @@ class Reference:
         prefix = [start]
         for text in (step.instruction, *rest):
             prefix += [*self._ids(text), end]
-        ids = [*prefix, *self._ids(step.action.strip()), end]
+        action = step.action.strip()
+        if any(piece.field == "overlap" for piece in self._spec.prompt.suffix):
+            action += f" {overlap_text(step.instruction, action)}"
+        ids = [*prefix, *self._ids(action), end]
         return WholePrompt(np.array(ids), 0, len(prefix), {})
 
     def _bert_inputs(self, prompt: WholePrompt) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class ExportOptions:
         inputs: JSON lines of steps that a quantised build is compared on; None for our own.
         verify: Whether to compare with transformers.
         seed: Of the steps that `verify` draws, at least 0.
+        with_overlap: Whether a prompt says which of the action's quoted words the instruction
+            holds; bert alone has a place for it.
+        max_history: How many of the last actions stand in a prompt, at least 1; None for all that
+            fit. bert alone, whose prompt is no chat.
     """
 
     heads: Path | None = None
@@ -91,6 +95,8 @@ class ExportOptions:
     inputs: Path | None = None
     verify: bool = False
     seed: int = 0
+    with_overlap: bool = False
+    max_history: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +212,10 @@ def _write(
     heads = _write_heads(source, folder, options)
     _copy_files(source.folder, folder)
     report(f"writing {options.dtype} graphs")
+    if family != "bert" and (options.with_overlap or options.max_history is not None):
+        raise ModelError(
+            f"{source.folder} is of the family {family}; overlap and max_history are for bert"
+        )
     meter = Meter(folder, source.num_bytes, watch)
     try:
         backbone = _BACKBONES[family](source.watched(meter.advance), folder, options.dtype)
@@ -216,7 +226,12 @@ def _write(
         ) from err
     vision = backbone.patches or backbone.tiles
     if family == "bert":
-        prompt = bert_prompt_spec(source.folder, options.layout)
+        prompt = bert_prompt_spec(
+            source.folder,
+            options.layout,
+            with_overlap=options.with_overlap,
+            max_history=options.max_history,
+        )
     else:
         token = vision.token if vision else None
         prompt = prompt_spec(source.folder, options.layout, image_token=token)

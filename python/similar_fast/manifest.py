@@ -105,14 +105,17 @@ class Piece:
     Attributes:
         token: A control token's id.
         text: Literal text.
-        field: What the step fills in: `instruction`, `observation`, `history`, `action`, or
-            `image`, which stands for the picture's tokens.
+        field: What the step fills in: `instruction`, `observation`, `history`, `action`; `overlap`,
+            what action and instruction have in common (`similar_fast.prompts.overlap`); or `image`,
+            which stands for the picture's tokens.
         needs_image: Whether the piece is left out of a prompt that has no picture.
     """
 
     token: _Token | None = None
     text: str | None = None
-    field: Literal["instruction", "observation", "history", "action", "image"] | None = None
+    field: (
+        Literal["instruction", "observation", "history", "action", "overlap", "image"] | None
+    ) = None
     needs_image: bool = False
 
 
@@ -126,12 +129,14 @@ class PromptSpec:
         suffix: The candidate's own part.
         gate_offset: Which token of the prefix the gate reads, as Python counts: -1 is the last, 0
             the first.
+        max_history: How many of the last actions stand in a prompt; None for all that fit.
     """
 
     layout: Literal["screen-first", "history-first"]
     prefix: tuple[Piece, ...]
     suffix: tuple[Piece, ...]
     gate_offset: int = -1
+    max_history: _Count | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from similar_fast.errors import DataError, ModelError
 from similar_fast.kept import Kept
 from similar_fast.manifest import PromptSpec
 from similar_fast.prompts.cutting import MAX_CHARS_PER_TOKEN, StateTexts, fit_state
+from similar_fast.prompts.overlap import overlap_text
 from similar_fast.prompts.template import Template, Written
 from similar_fast.tokens import open_tokenizer, whole_text
 from similar_fast.types import Step
@@ -112,7 +113,8 @@ class PromptWriter:
         self._prefix_template = Template(spec.prefix, encode=self._encode, image_token=image_token)
         self._suffix_template = Template(spec.suffix, encode=self._encode)
         self._prefixes: Kept[tuple[_StateKey, int], _Prefix] = Kept(cache_bytes)
-        self._suffixes: Kept[str, _Ids] = Kept(cache_bytes)
+        self._suffixes: Kept[tuple[str, str], _Ids] = Kept(cache_bytes)
+        self._reads_overlap = "overlap" in self._suffix_template.fields
 
     def write(self, step: Step, num_image_tokens: int = 0) -> Prompt:
         """The prompt of `step`; arguments and errors as for `write_all`."""
@@ -139,7 +141,7 @@ class PromptWriter:
         prefixes: dict[tuple[_StateKey, int], _Prefix] = {}
         prompts = []
         for step, count in zip(steps, num_image_tokens, strict=True):
-            suffix = self._suffix(step.action)
+            suffix = self._suffix(step)
             state = (step.instruction, step.observation, step.history, count)
             prefix = self._prefix(state, self.action_room, prefixes)
             if len(prefix.ids) + len(suffix) > self.max_positions:
@@ -185,24 +187,32 @@ class PromptWriter:
                 f"the prompt's template and picture have {least} tokens and its action {room}; "
                 f"expected at most {self.max_positions} together"
             )
+        if self.spec.max_history is not None:
+            texts = texts.without_oldest(max(0, len(history) - self.spec.max_history))
         written, num_cut = fit_state(texts, write=write, tokenizer=self._tokenizer, limit=limit)
         offset = self.spec.gate_offset
         gate_index = offset + len(written.ids) if offset < 0 else offset
         return _Prefix(_frozen(written.ids), gate_index, written.image_start, num_cut)
 
-    def _suffix(self, action: str) -> _Ids:
-        suffix = self._suffixes.get(action)
+    def _suffix(self, step: Step) -> _Ids:
+        key = (step.instruction if self._reads_overlap else "", step.action)
+        suffix = self._suffixes.get(key)
         if suffix is None:
             most = MAX_CHARS_PER_TOKEN * self.max_positions
-            if len(action) > most:
-                raise DataError(f"an action has {len(action)} characters; expected at most {most}")
-            ids = self._suffix_template.write({"action": whole_text(action).strip()}).ids
+            if len(step.action) > most:
+                raise DataError(
+                    f"an action has {len(step.action)} characters; expected at most {most}"
+                )
+            texts = {"action": whole_text(step.action).strip()}
+            if self._reads_overlap:
+                texts["overlap"] = overlap_text(whole_text(step.instruction), texts["action"])
+            ids = self._suffix_template.write(texts).ids
             if len(ids) > self.max_positions:
                 raise DataError(
                     f"an action has {len(ids)} tokens; expected fewer than {self.max_positions}"
                 )
             suffix = _frozen(ids)
-            self._suffixes.put(action, suffix, suffix.nbytes + _num_bytes(action))
+            self._suffixes.put(key, suffix, suffix.nbytes + _num_bytes(*key))
         return suffix
 
     def _encode(self, text: str) -> list[int]:
@@ -222,7 +232,7 @@ def _check_spec(
 ) -> None:
     """What the prompts rely on and the manifest's types do not say."""
     prefix = {piece.field for piece in spec.prefix} - {None}
-    suffix = [piece.field for piece in spec.suffix if piece.field is not None]
+    suffix = [piece.field for piece in spec.suffix if piece.field not in {None, "overlap"}]
     if not prefix <= {"instruction", "observation", "history", "image"} or suffix != ["action"]:
         raise ModelError(
             f"the prompt has the fields {sorted(map(str, prefix))} in its prefix and {suffix} in "
