@@ -86,13 +86,7 @@ def prompt_spec(
     return _TemplateReader(Path(checkpoint), layout, image_token, day).spec()
 
 
-def bert_prompt_spec(
-    checkpoint: str | Path,
-    layout: Layout,
-    *,
-    with_overlap: bool = False,
-    max_history: int | None = None,
-) -> PromptSpec:
+def bert_prompt_spec(checkpoint: str | Path, layout: Layout) -> PromptSpec:
     """`[CLS] instruction [SEP] observation [SEP] history [SEP]`, then `action [SEP]`.
 
     There is no chat template and no system text; the gate reads `[CLS]`.
@@ -100,8 +94,6 @@ def bert_prompt_spec(
     Args:
         checkpoint: Folder with `tokenizer.json`.
         layout: Whether the observation or the history comes first.
-        with_overlap: Whether what action and instruction have in common follows the action.
-        max_history: How many of the last actions stand in a prompt; None for all that fit.
 
     Raises:
         ModelError: The tokenizer is missing or broken, or has no such control tokens.
@@ -115,9 +107,7 @@ def bert_prompt_spec(
     if layout == "history-first":
         observation, history = history, observation
     prefix = (start, Piece(field="instruction"), end, observation, end, history, end)
-    overlap = (Piece(text=" "), Piece(field="overlap")) if with_overlap else ()
-    suffix = (Piece(field="action"), *overlap, end)
-    return PromptSpec(layout, prefix, suffix, gate_offset=0, max_history=max_history)
+    return PromptSpec(layout, prefix, (Piece(field="action"), end), gate_offset=0)
 
 
 class _TemplateReader:

@@ -76,7 +76,7 @@ def _run_model(options: argparse.Namespace) -> None:
                 inputs=options.inputs,
                 verify=options.verify,
                 seed=options.seed,
-                with_overlap=options.overlap,
+                marks_overlap=options.mark_overlap,
                 max_history=options.max_history,
             ),
             report=watcher.report,
@@ -244,15 +244,15 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="what comes first in the prompt (default: screen-first, as published)",
     )
     group.add_argument(
-        "--overlap",
+        "--mark-overlap",
         action="store_true",
-        help="bert: a prompt says which of the action's quoted words the instruction holds",
+        help="quoted names say what they have in common with the instruction (for small models)",
     )
     group.add_argument(
         "--max-history",
-        type=int,
+        type=_count,
         metavar="N",
-        help="bert: how many of the last actions stand in a prompt (default: all that fit)",
+        help="how many of the last actions stand in a prompt (default: all that fit)",
     )
     group.add_argument(
         "--name", help="where the weights come from (default: the checkpoint folder's name)"
@@ -290,6 +290,13 @@ def _add_seed(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of the random steps of --verify (default: 0)"
     )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1; expected at least 1")
+    return value
 
 
 def _seed(text: str) -> int:

@@ -6,7 +6,7 @@ The oracle of `--verify`, of the tests and of the benches. It wants the extra `v
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from similar_fast.errors import ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import ChatMessage, chat_messages
-from similar_fast.prompts.overlap import overlap_text
+from similar_fast.prompts.overlap import mark_action, mark_observation
 from similar_fast.types import Step
 
 from similar_fast_export.chat_template import TEMPLATE_DATE, read_template
@@ -109,9 +109,12 @@ class Reference:
 
     def prompt(self, step: Step) -> WholePrompt:
         """The step's tokens and pixels, by the checkpoint's own template and processor."""
+        step = self._marked(step)
         if self._family == "bert":
             return self._bert_prompt(step)
-        messages = chat_messages(step, self._spec.prompt.layout)
+        messages = chat_messages(
+            step, self._spec.prompt.layout, max_history=self._spec.prompt.max_history
+        )
         image: dict[str, Any] = {}
         copies = 1
         if step.screenshot is not None:
@@ -184,9 +187,7 @@ class Reference:
         return torch.tensor(dense)
 
     def _bert_prompt(self, step: Step) -> WholePrompt:
-        numbered = [f"Step {i} : {a}" for i, a in enumerate(step.history, 1)]
-        most = self._spec.prompt.max_history
-        history = "\n\n".join(numbered if most is None else numbered[-most:]) or "None"
+        history = "\n\n".join(self._numbered(step)) or "None"
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         rest = [step.observation, history]
         if self._spec.prompt.layout == "history-first":
@@ -194,11 +195,22 @@ class Reference:
         prefix = [start]
         for text in (step.instruction, *rest):
             prefix += [*self._ids(text), end]
-        action = step.action.strip()
-        if any(piece.field == "overlap" for piece in self._spec.prompt.suffix):
-            action += f" {overlap_text(step.instruction, action)}"
-        ids = [*prefix, *self._ids(action), end]
+        ids = [*prefix, *self._ids(step.action.strip()), end]
         return WholePrompt(np.array(ids), 0, len(prefix), {})
+
+    def _marked(self, step: Step) -> Step:
+        if not self._spec.prompt.marks_overlap:
+            return step
+        return replace(
+            step,
+            observation=mark_observation(step.instruction, step.observation),
+            action=mark_action(step.instruction, step.action.strip()),
+        )
+
+    def _numbered(self, step: Step) -> list[str]:
+        numbered = [f"Step {i} : {a}" for i, a in enumerate(step.history, 1)]
+        most = self._spec.prompt.max_history
+        return numbered if most is None else numbered[-most:]
 
     def _bert_inputs(self, prompt: WholePrompt) -> dict[str, Any]:
         """The prefix sees the prefix, the action sees all."""

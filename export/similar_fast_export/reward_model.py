@@ -80,10 +80,9 @@ class ExportOptions:
         inputs: JSON lines of steps that a quantised build is compared on; None for our own.
         verify: Whether to compare with transformers.
         seed: Of the steps that `verify` draws, at least 0.
-        with_overlap: Whether a prompt says which of the action's quoted words the instruction
-            holds; bert alone has a place for it.
+        marks_overlap: Whether quoted names say what they have in common with the instruction.
         max_history: How many of the last actions stand in a prompt, at least 1; None for all that
-            fit. bert alone, whose prompt is no chat.
+            fit.
     """
 
     heads: Path | None = None
@@ -95,7 +94,7 @@ class ExportOptions:
     inputs: Path | None = None
     verify: bool = False
     seed: int = 0
-    with_overlap: bool = False
+    marks_overlap: bool = False
     max_history: int | None = None
 
 
@@ -212,10 +211,6 @@ def _write(
     heads = _write_heads(source, folder, options)
     _copy_files(source.folder, folder)
     report(f"writing {options.dtype} graphs")
-    if family != "bert" and (options.with_overlap or options.max_history is not None):
-        raise ModelError(
-            f"{source.folder} is of the family {family}; overlap and max_history are for bert"
-        )
     meter = Meter(folder, source.num_bytes, watch)
     try:
         backbone = _BACKBONES[family](source.watched(meter.advance), folder, options.dtype)
@@ -226,15 +221,13 @@ def _write(
         ) from err
     vision = backbone.patches or backbone.tiles
     if family == "bert":
-        prompt = bert_prompt_spec(
-            source.folder,
-            options.layout,
-            with_overlap=options.with_overlap,
-            max_history=options.max_history,
-        )
+        prompt = bert_prompt_spec(source.folder, options.layout)
     else:
         token = vision.token if vision else None
         prompt = prompt_spec(source.folder, options.layout, image_token=token)
+    prompt = replace(
+        prompt, max_history=options.max_history, marks_overlap=options.marks_overlap
+    )
     manifest = Manifest(
         family=family,  # type: ignore[arg-type]  # a key of _BACKBONES
         hidden_size=source.hidden_size,

@@ -105,17 +105,14 @@ class Piece:
     Attributes:
         token: A control token's id.
         text: Literal text.
-        field: What the step fills in: `instruction`, `observation`, `history`, `action`; `overlap`,
-            what action and instruction have in common (`similar_fast.prompts.overlap`); or `image`,
-            which stands for the picture's tokens.
+        field: What the step fills in: `instruction`, `observation`, `history`, `action`, or
+            `image`, which stands for the picture's tokens.
         needs_image: Whether the piece is left out of a prompt that has no picture.
     """
 
     token: _Token | None = None
     text: str | None = None
-    field: (
-        Literal["instruction", "observation", "history", "action", "overlap", "image"] | None
-    ) = None
+    field: Literal["instruction", "observation", "history", "action", "image"] | None = None
     needs_image: bool = False
 
 
@@ -130,6 +127,8 @@ class PromptSpec:
         gate_offset: Which token of the prefix the gate reads, as Python counts: -1 is the last, 0
             the first.
         max_history: How many of the last actions stand in a prompt; None for all that fit.
+        marks_overlap: Whether quoted names say what they have in common with the instruction, see
+            `similar_fast.prompts.overlap`.
     """
 
     layout: Literal["screen-first", "history-first"]
@@ -137,6 +136,7 @@ class PromptSpec:
     suffix: tuple[Piece, ...]
     gate_offset: int = -1
     max_history: _Count | None = None
+    marks_overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

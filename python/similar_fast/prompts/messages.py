@@ -46,7 +46,9 @@ class ChatMessage(TypedDict):
     content: str | list[TextPart | ImagePart]
 
 
-def chat_messages(step: Step, layout: Layout) -> list[ChatMessage]:
+def chat_messages(
+    step: Step, layout: Layout, *, max_history: int | None = None
+) -> list[ChatMessage]:
     r"""The messages of `step`: system, user (instruction, screen, history), assistant (action).
 
     The contents are strings, but for a step with a screenshot: there the user's content is a text,
@@ -56,6 +58,7 @@ def chat_messages(step: Step, layout: Layout) -> list[ChatMessage]:
     Args:
         step: The step.
         layout: Whether the screen or the history comes first.
+        max_history: How many of the last actions stand there; None for all.
 
     Example:
         >>> from similar_fast.types import Step
@@ -65,7 +68,9 @@ def chat_messages(step: Step, layout: Layout) -> list[ChatMessage]:
         >>> messages[2]["content"]
         'click B'
     """
-    history = f"[REASON_STEPS]\n{history_text(step.history)}"
+    left_out = 0 if max_history is None else max(0, len(step.history) - max_history)
+    done = history_text(step.history[left_out:], first=left_out + 1)
+    history = f"[REASON_STEPS]\n{done}"
     start = f"[INSTRUCTION]\n{step.instruction}\n"
     if layout == "screen-first":
         before, after = f"{start}[OBSERVATION]\n", f"{step.observation}\n{history}"

@@ -11,7 +11,7 @@ from similar_fast.errors import DataError, ModelError
 from similar_fast.kept import Kept
 from similar_fast.manifest import PromptSpec
 from similar_fast.prompts.cutting import MAX_CHARS_PER_TOKEN, StateTexts, fit_state
-from similar_fast.prompts.overlap import overlap_text
+from similar_fast.prompts.overlap import mark_action, mark_observation
 from similar_fast.prompts.template import Template, Written
 from similar_fast.tokens import open_tokenizer, whole_text
 from similar_fast.types import Step
@@ -114,7 +114,6 @@ class PromptWriter:
         self._suffix_template = Template(spec.suffix, encode=self._encode)
         self._prefixes: Kept[tuple[_StateKey, int], _Prefix] = Kept(cache_bytes)
         self._suffixes: Kept[tuple[str, str], _Ids] = Kept(cache_bytes)
-        self._reads_overlap = "overlap" in self._suffix_template.fields
 
     def write(self, step: Step, num_image_tokens: int = 0) -> Prompt:
         """The prompt of `step`; arguments and errors as for `write_all`."""
@@ -178,6 +177,8 @@ class PromptWriter:
             return self._prefix_template.write(texts.fields(), num_image_tokens=num_image_tokens)
 
         limit = self.max_positions - room
+        if self.spec.marks_overlap:
+            observation = mark_observation(instruction, observation)
         texts = StateTexts(
             whole_text(instruction), whole_text(observation), tuple(map(whole_text, history))
         )
@@ -195,7 +196,7 @@ class PromptWriter:
         return _Prefix(_frozen(written.ids), gate_index, written.image_start, num_cut)
 
     def _suffix(self, step: Step) -> _Ids:
-        key = (step.instruction if self._reads_overlap else "", step.action)
+        key = (step.instruction if self.spec.marks_overlap else "", step.action)
         suffix = self._suffixes.get(key)
         if suffix is None:
             most = MAX_CHARS_PER_TOKEN * self.max_positions
@@ -203,10 +204,10 @@ class PromptWriter:
                 raise DataError(
                     f"an action has {len(step.action)} characters; expected at most {most}"
                 )
-            texts = {"action": whole_text(step.action).strip()}
-            if self._reads_overlap:
-                texts["overlap"] = overlap_text(whole_text(step.instruction), texts["action"])
-            ids = self._suffix_template.write(texts).ids
+            action = whole_text(step.action).strip()
+            if self.spec.marks_overlap:
+                action = mark_action(whole_text(step.instruction), action)
+            ids = self._suffix_template.write({"action": action}).ids
             if len(ids) > self.max_positions:
                 raise DataError(
                     f"an action has {len(ids)} tokens; expected fewer than {self.max_positions}"
@@ -232,7 +233,7 @@ def _check_spec(
 ) -> None:
     """What the prompts rely on and the manifest's types do not say."""
     prefix = {piece.field for piece in spec.prefix} - {None}
-    suffix = [piece.field for piece in spec.suffix if piece.field not in {None, "overlap"}]
+    suffix = [piece.field for piece in spec.suffix if piece.field is not None]
     if not prefix <= {"instruction", "observation", "history", "image"} or suffix != ["action"]:
         raise ModelError(
             f"the prompt has the fields {sorted(map(str, prefix))} in its prefix and {suffix} in "
