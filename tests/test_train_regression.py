@@ -235,7 +235,7 @@ def test_prop_split_never_takes_all_and_never_cuts_a_group(
 
     held = {group for group, out in zip(groups, split.held_out, strict=True) if out}
     kept = {group for group, out in zip(groups, split.held_out, strict=True) if not out}
-    assert split.by == ("none" if share == 0 or len(groups) < 2 else split.by)
+    assert (split.by == "none") == (share == 0 or len(groups) < 2)
     assert bool(held) == (split.by != "none")
     assert kept or not groups
     assert split.by != "group" or not held & kept

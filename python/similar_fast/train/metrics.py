@@ -78,10 +78,8 @@ def regression_metrics(
     for dimension, guess, label in zip(DIMENSIONS, predicted.T, labels.T, strict=True):
         known = ~np.isnan(label)
         left, right = (np.asarray(column[known], np.float64) for column in (guess, label))
-        correlation = rank_correlation(left, right).overall
-        fits[dimension] = DimensionFit(
-            int(known.sum()), r2_score(left, right), correlation.spearman
-        )
+        spearman = rank_correlation(left, right).overall.spearman
+        fits[dimension] = DimensionFit(int(known.sum()), r2_score(left, right), spearman)
     return fits
 
 

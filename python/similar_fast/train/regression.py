@@ -127,27 +127,27 @@ def fit_regression(
         ValueError: An argument is out of its range, shapes differ, a state is not finite, a label
             is infinite, or there is no label at all.
     """
-    weights = np.ones(len(hidden)) if weights is None else np.asarray(weights, np.float64)
-    _check(hidden, labels, groups, weights)
+    counts: _Floats = np.ones(len(hidden)) if weights is None else weights.astype(np.float64)
+    _check(hidden, labels, groups, counts)
     _check_settings(alphas, validation_share, label_scales)
     targets = np.asarray(labels, np.float64) * label_scales
-    ridge = _Ridge(hidden, weights)
+    ridge = _Ridge(hidden, counts)
     # Sorted, so that of equals the greatest is the last.
     candidates = np.array(sorted(set(alphas)), np.float64)
     regression = np.zeros((len(DIMENSIONS), hidden.shape[1]))
     fits = []
     for i, dimension in enumerate(DIMENSIONS):
         target = targets[:, i]
-        rows = np.flatnonzero(~np.isnan(target) & (weights > 0))
+        rows = np.flatnonzero(~np.isnan(target) & (counts > 0))
         if not len(rows):
             fits.append(DimensionRegression(dimension, 0, math.nan, "none", 0, ()))
             continue
-        split = hold_out([groups[row] for row in rows], share=validation_share, seed=seed)
+        split = hold_out([groups[row] for row in rows.tolist()], share=validation_share, seed=seed)
         held_out, kept = rows[split.held_out], rows[~split.held_out]
         found: tuple[AlphaFit, ...] = ()
         if len(held_out):
             guesses = ridge.predict(held_out, ridge.fit(kept, target, candidates))
-            found = _measure(guesses, candidates, (target[held_out], weights[held_out]))
+            found = _measure(guesses, candidates, (target[held_out], counts[held_out]))
         alpha = _best(found, candidates)
         regression[i] = ridge.fit(rows, target, np.array([alpha]))[:, 0]
         fits.append(
@@ -197,11 +197,11 @@ class _Ridge:
     def _products(self, rows: _Rows) -> _Floats:
         """A'A, `[H, H]`, or AA', `[n, n]`, where that is the smaller one."""
         width = self._hidden.shape[1]
-        roots = np.sqrt(self._weights[rows])[:, None]
+        roots: _Floats = np.sqrt(self._weights[rows])[:, None]
         if len(rows) < width:
-            block = self._hidden[rows] * roots
-            return block @ block.T
-        products = np.zeros((width, width))
+            rooted = self._hidden[rows] * roots
+            return rooted @ rooted.T
+        products: _Floats = np.zeros((width, width))
         for part, block in self._blocks(rows):
             scaled = block * roots[part]
             products += scaled.T @ scaled
