@@ -83,7 +83,8 @@ def read_keys(path: Path, *, model: str) -> _Keys:
     Raises:
         DataError: The file is broken, no shard, or one of another model.
     """
-    return _read(path, model, ("keys",))["keys"]
+    keys: _Keys = _read(path, model, ("keys",))["keys"]
+    return keys
 
 
 def read_shard(path: Path, *, model: str) -> Shard:
@@ -155,5 +156,5 @@ def _check_shapes(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
 def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
-        digest.update(np.ascontiguousarray(tensors[name]))
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
