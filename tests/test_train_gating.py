@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from safetensors.torch import load_file, save_file
 from similar_fast.errors import DataError, ModelError
 from similar_fast.heads import Heads, encode_heads
 from similar_fast.metrics import accuracy_intervals
-from similar_fast.train.gate_checkpoint import GateMetrics
 from similar_fast.train.gate_settings import GatePairs, GateSettings, batch_rows, step_seed
 from similar_fast.train.gating import GateFit, fit_gate
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.split import hold_out
 from torch import nn
+
+if TYPE_CHECKING:
+    from similar_fast.train.gate_checkpoint import GateMetrics
 
 WIDTH = 12
 SMALL = GateSettings(widths=(16, 16), steps=40, batch_size=32, measure_every=10)
