@@ -28,12 +28,13 @@ from typing import Any
 
 import numpy as np
 from similar_fast.backbone import Backbone
+from similar_fast.heads import random_heads
 from similar_fast.manifest import Manifest, PromptSpec, RewardSpec, describe_file
 from similar_fast.state_cache import PromptTokens, StateCache
 from similar_fast.states import StateRunner
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
-from similar_fast_export.heads import build_heads, random_heads
+from similar_fast_export.heads import build_heads
 
 CASES = (
     (256, 16, 4),

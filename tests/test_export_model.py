@@ -27,10 +27,10 @@ from exports import (
 from safetensors.numpy import load_file, save_file
 from similar_fast import RewardModel
 from similar_fast.errors import ModelError
+from similar_fast.heads import encode_heads, random_heads
 from similar_fast.manifest import describe_file, read_manifest
 from similar_fast_export import reward_model
 from similar_fast_export.graph import Graph
-from similar_fast_export.heads import encode_heads, random_heads
 from similar_fast_export.reward_model import export_reward_model
 
 if TYPE_CHECKING:

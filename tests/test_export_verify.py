@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ from exports import (
     scores,
 )
 from similar_fast.errors import DataError, ModelError
-from similar_fast.manifest import read_manifest
+from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
+from similar_fast.manifest import HeadsSpec, read_manifest
 from similar_fast_export import reward_model, verify
 from similar_fast_export.graph import Dtype, Graph
 from similar_fast_export.reward_model import DTYPES
@@ -67,6 +69,28 @@ def test_verify_refuses_a_wrong_conversion_and_nothing_is_left(
     monkeypatch.setattr(Graph, "save", save_wrongly)
 
     with nothing_left(tmp_path), pytest.raises(ModelError, match=r"_error_\w+ is .*at most 0.0001"):
+        export(checkpoint, tmp_path / "m", verify=True)
+
+
+def test_verify_refuses_heads_that_compute_something_else(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, _ = exported("bert")
+    build = reward_model.build_heads
+
+    def build_wrongly(heads: Heads, folder: Path, *rest: object, **options: object) -> HeadsSpec:
+        spec = build(heads, folder, *rest, **options)
+        (folder / HEADS_WEIGHTS_NAME).write_bytes(
+            encode_heads(replace(heads, temperature=heads.temperature * 1.1))
+        )
+        return spec
+
+    monkeypatch.setattr(reward_model, "build_heads", build_wrongly)
+
+    with (
+        nothing_left(tmp_path),
+        pytest.raises(ModelError, match=r"transformers_max_error_\w+ is .*at most 0.0001"),
+    ):
         export(checkpoint, tmp_path / "m", verify=True)
 
 

@@ -46,6 +46,9 @@ HEAVY = {
     "miniwob",
     "psutil",
     "httpx2",
+    "safetensors",
+    "transformers",
+    "peft",
 }
 
 

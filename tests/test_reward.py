@@ -17,10 +17,10 @@ import pytest
 import torch
 from similar_fast import BatchingScorer, Step
 from similar_fast.errors import DataError, InferenceError, ModelError
+from similar_fast.heads import read_heads
 from similar_fast.manifest import MANIFEST_NAME
 from similar_fast.reward import RewardModel
 from similar_fast.types import Scores
-from similar_fast_export.heads import read_heads
 from similar_fast_export.reference import Reference
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast_export.verify import random_states

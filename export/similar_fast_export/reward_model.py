@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from similar_fast.errors import ModelError
+from similar_fast.heads import HEADS_WEIGHTS_NAME, random_heads
 from similar_fast.manifest import (
     DecoderSpec,
     HeadsSpec,
@@ -28,7 +29,7 @@ from similar_fast_export.chat_template import bert_prompt_spec, prompt_spec
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
 from similar_fast_export.graph import Dtype
-from similar_fast_export.heads import build_heads, random_heads
+from similar_fast_export.heads import build_heads
 from similar_fast_export.mllama import build_mllama
 from similar_fast_export.progress import Meter, Watch
 from similar_fast_export.reference import check_installed
@@ -257,7 +258,7 @@ def _write_heads(source: Checkpoint, folder: Path, options: ExportOptions) -> He
     if options.random_heads is not None:
         heads = random_heads(source.hidden_size, options.random_heads)
         return build_heads(heads, folder, source.hidden_size, is_random=True)
-    path = options.heads or source.folder / "heads.safetensors"
+    path = options.heads or source.folder / HEADS_WEIGHTS_NAME
     if not path.is_file():
         raise ModelError(
             f"{path} is missing; expected the heads of the reward model: name them with --heads "

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
+from similar_fast.heads import HEADS_WEIGHTS_NAME, read_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
 from similar_fast.steps_file import read_steps
@@ -84,8 +85,11 @@ def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> di
         raise ModelError(
             f"{checkpoint} is of the family {family!r}; {folder} of {manifest.family!r}"
         )
+    from similar_fast.train.heads import HeadsModule  # noqa: PLC0415  # an extra
+
     model = RewardModel(folder, providers="cpu", verify=False)
     reference = Reference(checkpoint, manifest)
+    heads = HeadsModule(read_heads(folder / HEADS_WEIGHTS_NAME))
     has_vision = manifest.reward is not None and bool(
         manifest.reward.patches or manifest.reward.tiles
     )
@@ -95,7 +99,7 @@ def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> di
     if not states:
         raise ModelError(f"no test prompt fits {model.manifest.max_positions} positions")
     ours = [model.score(steps) for steps in states]
-    theirs = [_reference_scores(model, reference, steps) for steps in states]
+    theirs = [heads.scores(*reference.features(steps)) for steps in states]
     checks = {
         f"transformers_max_error_{name}": max(
             float(np.abs(getattr(a, name) - getattr(b, name)).max())
@@ -192,12 +196,6 @@ def _picture(size: tuple[int, int], seed: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
-
-
-def _reference_scores(model: RewardModel, reference: Reference, steps: list[Step]) -> Scores:
-    """The heads are the model's own: they are held against torch in the tests."""
-    hidden, prompt_hidden = reference.features(steps)
-    return model.judge(hidden, prompt_hidden)
 
 
 def _scores_of(folder: Path, states: Sequence[Sequence[Step]]) -> list[Scores]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, ModelError
+from similar_fast.heads import HEADS_NAME
 from similar_fast.manifest import Manifest, RewardSpec
 from similar_fast.runtime import Provider, Session, Tensor, open_session, to_host
 
@@ -97,7 +98,7 @@ class Backbone:
         if providers == "auto" and self._decoder.device is None:
             # Where one graph found no room on the device, what another keeps there is of no use.
             providers = "cpu"
-        self._heads = open_graph("heads.onnx")
+        self._heads = open_graph(HEADS_NAME)
         has_vision = self.spec.patches is not None or self.spec.tiles is not None
         self._vision = open_graph("vision.onnx") if has_vision else None
         self.providers = self._decoder.providers
@@ -229,7 +230,7 @@ class Backbone:
 def _check_files(folder: Path, manifest: Manifest) -> None:
     """The manifest names what is opened, so that all of it was checked."""
     reward = manifest.reward
-    needed = {"decoder.onnx", "heads.onnx", "tokenizer.json"}
+    needed = {"decoder.onnx", HEADS_NAME, "tokenizer.json"}
     if reward is not None and (reward.patches or reward.tiles):
         needed.add("vision.onnx")
     missing = sorted(needed - {file.name for file in manifest.files})

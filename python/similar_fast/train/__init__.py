@@ -1,4 +1,4 @@
-"""Triple-M training: a backbone's fine-tuning, then the regression, then the gate.
+"""Triple-M training: cached states, multi-objective regression, a gating network. Extra `train`.
 
-Wants the extra `train`. Source: Miao et al. 2025, section 4.
+Source: Miao et al. 2025, section 4.
 """

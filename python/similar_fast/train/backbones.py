@@ -31,9 +31,13 @@ class TorchBackbone(Protocol):
 
     Attributes:
         model: The layers, a module of transformers.
+        hidden_size: H.
+        device: Where it computes.
     """
 
     model: Any
+    hidden_size: int
+    device: torch.device
 
     def encode(self, states: Sequence[State]) -> tuple[Tensor, Tensor]:
         """h of every step, `[n, H]`, and p of every state, `[G, H]`, float32, with gradients."""
@@ -49,6 +53,7 @@ class _Pack:
         positions: Of the same tokens; an action's go on where its prefix ends.
         prefix_of: The part that each part sees beside itself; -1 for a prefix.
         gates: Index of each state's gate token in the row.
+        gate_parts: Which part each prefix is.
         scored: Index of each action's last token in the row.
         scored_parts: Which part each action is.
     """
@@ -102,6 +107,8 @@ class PackedBert:
         self.model: Any = AutoModel.from_pretrained(
             checkpoint, local_files_only=True, dtype=torch.float32
         )
+        self.hidden_size = manifest.hidden_size
+        self.device = torch.device("cpu")
         self._dropout = dropout
         self._heads = self.model.config.num_attention_heads
         self._writer = PromptWriter(
