@@ -131,15 +131,23 @@ class Reference:
         """`[S, H]`, the last layer's state of every token."""
         import torch  # noqa: PLC0415  # an extra
 
-        ids = torch.tensor(prompt.ids)[None]
+        with torch.no_grad():
+            states: _Floats = self.run(prompt).numpy()
+        return states
+
+    def run(self, prompt: WholePrompt) -> "torch.Tensor":
+        """`[S, H]` float32, as `states`, with gradients, on the model's device."""
+        import torch  # noqa: PLC0415  # an extra
+
+        device = self.model.device
+        ids = torch.tensor(prompt.ids, device=device)[None]
         inputs: dict[str, Any] = dict(prompt.image)
         if self._family == "bert":
             inputs |= self._bert_inputs(prompt)
         elif inputs and self._spec.patches:
             inputs["mm_token_type_ids"] = (ids == self._spec.patches.token).int()
-        with torch.no_grad():
-            out = self.model(input_ids=ids, **inputs).last_hidden_state
-        states: _Floats = out[0].float().numpy()
+        inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+        states: torch.Tensor = self.model(input_ids=ids, **inputs).last_hidden_state[0].float()
         return states
 
     def _render(self, messages: Sequence[ChatMessage], copies: int) -> str:

@@ -4,7 +4,9 @@ The prompts are those of `similar_fast.prompts`, token for token what the export
 weights are transformers' modules, so they go back into a checkpoint.
 """
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +16,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from similar_fast_export.reference import Reference
 from transformers import AutoModel
+from transformers.utils import logging
 
+from similar_fast.errors import ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import Prompt, PromptWriter
 from similar_fast.types import Step
 
-__all__ = ["PackedBert", "State", "TorchBackbone"]
+__all__ = ["PackedBert", "RowBackbone", "State", "TorchBackbone", "open_backbone", "save_backbone"]
+
+_COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "LICENSE",
+)
+"""What a checkpoint has beside its weights and its configuration."""
 
 State = Sequence[Step]
 """Steps that differ in their action alone; at least one."""
@@ -104,9 +121,10 @@ class PackedBert:
             dropout: Of each layer's two outputs, while the model is in training mode.
         """
         assert manifest.reward is not None  # noqa: S101  # the caller's check
-        self.model: Any = AutoModel.from_pretrained(
-            checkpoint, local_files_only=True, dtype=torch.float32
-        )
+        with _quiet():
+            self.model: Any = AutoModel.from_pretrained(
+                checkpoint, local_files_only=True, dtype=torch.float32
+            ).eval()
         self.hidden_size = manifest.hidden_size
         self.device = torch.device("cpu")
         self._dropout = dropout
@@ -184,3 +202,132 @@ class PackedBert:
 
     def _dropped(self, values: Tensor) -> Tensor:
         return functional.dropout(values, self._dropout, self.model.training)
+
+
+class RowBackbone:
+    """Any other family: one row a step, by transformers' own template, processor and layers.
+
+    Nothing is shared between the actions of a state, so that what is trained is what transformers
+    computes; large backbones are trained by adapters (LoRA) on their linear layers.
+
+    Source: Hu et al. 2022 (LoRA).
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        manifest: Manifest,
+        *,
+        lora_rank: int = 0,
+        device: str = "cpu",
+        dtype: str = "float32",
+        saves_memory: bool = False,
+    ) -> None:
+        """Loads the layers.
+
+        Args:
+            checkpoint: A Hugging Face folder.
+            manifest: Of a reward model that was exported from it: its prompt counts.
+            lora_rank: Rank of the adapters, above 0; 0 trains every weight.
+            device: Where it computes.
+            dtype: Of the weights; `float32` or `bfloat16`.
+            saves_memory: Whether activations are computed again on the way back.
+
+        Raises:
+            ModuleNotFoundError: peft is not installed, and adapters are asked for.
+        """
+        self._reference = Reference(checkpoint, manifest, dtype=dtype)
+        self.device = torch.device(device)
+        self.hidden_size = manifest.hidden_size
+        self._with_adapters = lora_rank > 0
+        self.model: Any = self._reference.model.to(self.device)
+        if lora_rank:
+            from peft import LoraConfig, get_peft_model  # noqa: PLC0415  # of the extra `train`
+
+            adapters = LoraConfig(
+                r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear"
+            )
+            self.model = self._reference.model = get_peft_model(self.model, adapters)
+        if saves_memory:
+            self.model.gradient_checkpointing_enable()
+            self.model.enable_input_require_grads()
+
+    def encode(self, states: Sequence[State]) -> tuple[Tensor, Tensor]:
+        """See `TorchBackbone`."""
+        hidden, gates = [], []
+        for state in states:
+            for i, step in enumerate(state):
+                prompt = self._reference.prompt(step)
+                out = self._reference.run(prompt)
+                hidden.append(out[-1])
+                if i == 0:
+                    gates.append(out[prompt.gate])
+        return torch.stack(hidden), torch.stack(gates)
+
+    def merged(self) -> Any:  # noqa: ANN401  # a module of transformers
+        """The layers with what the adapters learnt; the backbone is of no more use then."""
+        return self.model.merge_and_unload() if self._with_adapters else self.model
+
+
+def open_backbone(
+    checkpoint: Path,
+    manifest: Manifest,
+    *,
+    lora_rank: int = 0,
+    device: str = "cpu",
+    freezes_embeddings: bool = False,
+) -> "PackedBert | RowBackbone":
+    """The backbone of `checkpoint`, ready to be trained.
+
+    Args:
+        checkpoint: A Hugging Face folder.
+        manifest: Of a reward model that was exported from it.
+        lora_rank: Rank of the adapters; 0 trains every weight. bert has no adapters.
+        device: Where it computes; bert computes on the CPU.
+        freezes_embeddings: Whether the tables of words and positions stay as they are.
+
+    Raises:
+        ModelError: bert is asked for with adapters or on another device.
+        ModuleNotFoundError: peft is not installed, and adapters are asked for.
+    """
+    backbone: PackedBert | RowBackbone
+    if manifest.family == "bert":
+        if lora_rank or device != "cpu":
+            raise ModelError(
+                f"{checkpoint} is a bert, which is trained whole and on the CPU; found "
+                f"lora_rank {lora_rank} and device {device!r}"
+            )
+        backbone = PackedBert(checkpoint, manifest)
+    else:
+        backbone = RowBackbone(checkpoint, manifest, lora_rank=lora_rank, device=device)
+    if freezes_embeddings:
+        for module in backbone.model.modules():
+            if isinstance(module, torch.nn.Embedding):
+                module.weight.requires_grad_(requires_grad=False)
+    return backbone
+
+
+def save_backbone(backbone: "PackedBert | RowBackbone", source: Path, folder: Path) -> None:
+    """Writes the trained layers as a checkpoint into `folder`, with the other files of `source`.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    layers = backbone.merged() if isinstance(backbone, RowBackbone) else backbone.model
+    with _quiet():
+        layers.save_pretrained(folder)
+    for name in _COPIED:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars of transformers within."""
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
