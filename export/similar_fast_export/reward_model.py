@@ -226,9 +226,7 @@ def _write(
     else:
         token = vision.token if vision else None
         prompt = prompt_spec(source.folder, options.layout, image_token=token)
-    prompt = replace(
-        prompt, max_history=options.max_history, marks_overlap=options.marks_overlap
-    )
+    prompt = replace(prompt, max_history=options.max_history, marks_overlap=options.marks_overlap)
     manifest = Manifest(
         family=family,  # type: ignore[arg-type]  # a key of _BACKBONES
         hidden_size=source.hidden_size,

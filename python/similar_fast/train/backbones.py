@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from similar_fast_export.reference import Reference
 from torch import Tensor
 from torch.nn import functional
-from similar_fast_export.reference import Reference
 from transformers import AutoModel
 from transformers.utils import logging
 
@@ -57,7 +57,7 @@ class TorchBackbone(Protocol):
     device: torch.device
 
     def encode(self, states: Sequence[State]) -> tuple[Tensor, Tensor]:
-        """h of every step, `[n, H]`, and p of every state, `[G, H]`, float32, with gradients."""
+        """H of every step, `[n, H]`, and p of every state, `[G, H]`, float32, with gradients."""
         ...
 
 

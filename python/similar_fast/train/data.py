@@ -212,7 +212,9 @@ def _add_step(columns: _Columns, record: StepRecord, open_screenshot: OpenScreen
     )
 
 
-def _add_pair(columns: _Columns, record: PairRecord, open_screenshot: OpenScreenshot | None) -> None:
+def _add_pair(
+    columns: _Columns, record: PairRecord, open_screenshot: OpenScreenshot | None
+) -> None:
     if record.type is Dimension.TRAJECTORY or len(record.chosen) != 1 or len(record.rejected) != 1:
         columns.num_left_out += 1
         return

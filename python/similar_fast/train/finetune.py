@@ -38,7 +38,14 @@ from similar_fast.train.renaming import Renamer
 from similar_fast.train.sampling import Batch, Sampler, SamplingSettings
 from similar_fast.types import Step
 
-__all__ = ["FinetuneFit", "FinetuneMetrics", "FinetuneSettings", "finetune", "partners_of", "step_loss"]
+__all__ = [
+    "FinetuneFit",
+    "FinetuneMetrics",
+    "FinetuneSettings",
+    "finetune",
+    "partners_of",
+    "step_loss",
+]
 
 _SUCCESS = DIMENSIONS.index(Dimension.ODDS_OF_SUCCESS)
 _MAX_NORM = 1.0  # of the gradient
@@ -305,8 +312,8 @@ class _Run:
             loss = loss + self._settings.pair_weight * pair_loss
         if not torch.isfinite(loss):
             raise ModelError(
-                f"the loss is {float(loss.detach())} after {step} steps; expected a finite one: try "
-                f"a lower learning rate than {self._settings.learning_rate}"
+                f"the loss is {float(loss.detach())} after {step} steps; expected a finite one: "
+                f"try a lower learning rate than {self._settings.learning_rate}"
             )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's

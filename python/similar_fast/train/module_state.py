@@ -71,7 +71,10 @@ def load_module(
             path=path,
         )
     for name, parameter in _trained(module).items():
-        found = [tensors.get(f"weight.{name}"), *(tensors.get(f"adam.{m}.{name}") for m in _MOMENTS)]
+        found = [
+            tensors.get(f"weight.{name}"),
+            *(tensors.get(f"adam.{m}.{name}") for m in _MOMENTS),
+        ]
         taken = tensors.get(f"adam.step.{name}")
         if taken is None or any(x is None or x.shape != parameter.shape for x in found):
             raise DataError(f"the checkpoint lacks {name} or has it in another shape", path=path)

@@ -85,7 +85,7 @@ class Renamer:
 
 
 def _words(step: Step) -> set[str]:
-    return set(_WORD.findall("\n".join((step.instruction, step.observation, step.action))))
+    return set(_WORD.findall(f"{step.instruction}\n{step.observation}\n{step.action}"))
 
 
 def _is_name(word: str) -> bool:

@@ -1,0 +1,366 @@
+"""One run of Triple-M, from a checkpoint and data to a folder that `RewardModel` opens.
+
+    OUT/plan.json            what the run is made of; a resumed run must be of the same
+    OUT/stage0.safetensors   the backbone and its optimiser, while stage 0 goes on
+    OUT/backbone/            the fine-tuned checkpoint
+    OUT/frozen/              its export in float32, whose heads are drawn: what computes features
+    OUT/features/            h and p of every step
+    OUT/stage2.safetensors   the gate and its optimiser, while stage 2 goes on
+    OUT/checkpoint/          the backbone with heads.safetensors, for `similar-fast-export`
+    OUT/model/               the exported model
+    OUT/metrics.jsonl        what was measured, a line each time
+    OUT/result.json          what came out
+
+Each stage writes what it made as a whole, and a resumed run begins after the last one that did.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from similar_fast_export.reward_model import ExportOptions, export_reward_model
+
+from similar_fast.errors import DataError
+from similar_fast.file_lock import lock_file
+from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
+from similar_fast.manifest import read_manifest
+from similar_fast.reward import RewardModel
+from similar_fast.train.backbones import open_backbone, save_backbone
+from similar_fast.train.data import TrainingSet
+from similar_fast.train.features import cached_features
+from similar_fast.train.finetune import FinetuneMetrics, finetune
+from similar_fast.train.gate_checkpoint import GateMetrics
+from similar_fast.train.gate_settings import GatePairs
+from similar_fast.train.gating import GateFit, fit_gate
+from similar_fast.train.heads import HeadsModule
+from similar_fast.train.measures import Measured, measure
+from similar_fast.train.regression import RegressionFit, fit_regression
+from similar_fast.train.result import TrainResult, finite, model_card, result_document
+from similar_fast.train.settings import TrainSettings
+from similar_fast.train.shuffling import shuffled
+from similar_fast.train.split import hold_out
+from similar_fast.train.tracking import Tracker
+from similar_fast.whole_file import write_whole
+
+__all__ = ["Progress", "train"]
+
+_Floats = NDArray[np.float32]
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage in words, how much of it is done, and of how much."""
+
+
+def train(
+    rows: TrainingSet,
+    checkpoint: Path,
+    out: Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    tracker: Tracker | None = None,
+    progress: Progress = lambda _stage, _done, _total: None,
+) -> TrainResult:
+    """Trains a reward model and exports it to `out/model`.
+
+    Args:
+        rows: Labelled steps and pairs.
+        checkpoint: A Hugging Face folder of a family that can be exported.
+        out: Where everything goes; made where it is missing.
+        settings: How.
+        resume: Whether to go on with the run in `out`; without it `out` must be empty.
+        tracker: Takes the metrics as well.
+        progress: Told what is being done.
+
+    Raises:
+        DataError: `out` holds another run; a step or a screenshot cannot be read.
+        FileExistsError: `out` is not empty, and `resume` is not set.
+        ModelError: The checkpoint cannot be exported, or a loss is not finite.
+        ValueError: A setting is out of its range, or the data has nothing to train on.
+    """
+    if not resume and out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty; expected a new folder, or a run to resume")
+    out.mkdir(parents=True, exist_ok=True)
+    with lock_file(out / "lock"):
+        run = _Run(rows, checkpoint, out, settings, tracker=tracker, progress=progress)
+        return run.execute()
+
+
+class _Run:
+    """One run; each stage reads what the one before wrote."""
+
+    def __init__(
+        self,
+        rows: TrainingSet,
+        checkpoint: Path,
+        out: Path,
+        settings: TrainSettings,
+        *,
+        tracker: Tracker | None,
+        progress: Progress,
+    ) -> None:
+        self._checkpoint, self._out, self._settings = checkpoint, out, settings
+        self._tracker, self._progress = tracker, progress
+        held_out = _held_out(rows, settings)
+        if settings.shuffles_labels:
+            rows = shuffled(rows, settings.pairs, seed=settings.seed)
+        self._rows, self._held_out = rows, held_out
+        self._training = rows.rows(~held_out)
+        _check_rows(self._training, settings)
+        self._write_plan()
+
+    def execute(self) -> TrainResult:
+        backbone = self._fine_tuned()
+        features = self._features(backbone)
+        regression = self._regression(features)
+        gate = self._gate(features, regression.heads())
+        heads = regression.heads() if gate is None else gate.heads
+        plain, gated = self._measured(features, regression.heads(), gate)
+        self._export(backbone, heads)
+        result = TrainResult(
+            folder=self._out / "model",
+            heads=heads,
+            training_tasks=tuple(sorted(set(self._training.tasks))),
+            validation_tasks=tuple(sorted(set(self._rows.rows(self._held_out).tasks))),
+            training_steps=len(self._training),
+            training_pairs=len(self._training.pairs),
+            regression=regression,
+            plain=plain,
+            gated=gated,
+        )
+        document = result_document(result)
+        _write_json(self._out / "result.json", document)
+        card = model_card(document, self._settings, read_manifest(result.folder))
+        write_whole(result.folder / "README.md", card.encode())
+        return result
+
+    def _fine_tuned(self) -> Path:
+        """Stage 0: the checkpoint that the other stages stand on."""
+        settings, folder = self._settings, self._out / "backbone"
+        if settings.finetune is None:
+            return self._checkpoint
+        if folder.exists():
+            return folder
+        layout = self._out / "untrained"
+        if not layout.exists():
+            self._export_to(self._checkpoint, layout, drawn=True)
+        backbone = open_backbone(
+            self._checkpoint,
+            read_manifest(layout),
+            lora_rank=settings.lora_rank,
+            device=settings.device,
+            freezes_embeddings=settings.freezes_embeddings,
+        )
+        finetune(
+            backbone,
+            self._training,
+            settings=settings.finetune,
+            seed=settings.seed,
+            checkpoint=self._out / "stage0.safetensors",
+            progress=lambda done, total: self._progress("fine-tuning", done, total),
+            report=self._report_finetune,
+        )
+        scratch = self._out / "backbone.partial"
+        shutil.rmtree(scratch, ignore_errors=True)
+        save_backbone(backbone, self._checkpoint, scratch)
+        scratch.replace(folder)
+        shutil.rmtree(layout)
+        (self._out / "stage0.safetensors").unlink()
+        return folder
+
+    def _features(self, backbone: Path) -> tuple[_Floats, _Floats]:
+        folder = self._out / "frozen"
+        if not folder.exists():
+            self._export_to(backbone, folder, drawn=True)
+        model = RewardModel(folder, providers=_providers(self._settings.device))
+        return cached_features(
+            model,
+            self._rows.steps,
+            folder=self._out / "features",
+            progress=lambda done, total: self._progress("computing features", done, total),
+        )
+
+    def _regression(self, features: tuple[_Floats, _Floats]) -> RegressionFit:
+        self._progress("regression", 0, 1)
+        rows = self._training
+        fit = fit_regression(
+            features[0][~self._held_out],
+            rows.labels,
+            groups=rows.tasks,
+            weights=rows.weights,
+            seed=self._settings.seed,
+        )
+        self._progress("regression", 1, 1)
+        return fit
+
+    def _gate(self, features: tuple[_Floats, _Floats], heads: Heads) -> GateFit | None:
+        """Stage 2."""
+        settings, rows = self._settings, self._training
+        if settings.gate is None:
+            return None
+        kept = np.flatnonzero(~self._held_out)
+        pairs = GatePairs(
+            chosen=rows.pairs[:, 0],
+            rejected=rows.pairs[:, 1],
+            groups=[rows.tasks[row] for row in rows.pairs[:, 0].tolist()],
+            weights=rows.pair_weights.astype(np.float32),
+            types=[str(type_) for type_ in rows.pair_types],
+        )
+        fit = fit_gate(
+            pairs,
+            (features[0][kept], features[1][kept]),
+            heads=heads,
+            settings=settings.gate,
+            seed=settings.seed,
+            device=settings.device,
+            checkpoint=self._out / "stage2.safetensors",
+            progress=lambda done, total: self._progress("gating", done, total),
+            report=self._report_gate,
+        )
+        (self._out / "stage2.safetensors").unlink(missing_ok=True)
+        return fit
+
+    def _measured(
+        self, features: tuple[_Floats, _Floats], plain: Heads, gate: GateFit | None
+    ) -> tuple[Measured | None, Measured | None]:
+        """Both heads on the validation tasks."""
+        if not self._held_out.any():
+            return None, None
+        rows = self._rows.rows(self._held_out)
+        h, p = (array[self._held_out] for array in features)
+        found = [
+            measure(rows, HeadsModule(heads).scores(h, p))
+            for heads in ([plain] if gate is None else [plain, gate.heads])
+        ]
+        for name, measured in zip(("plain", "gated"), found, strict=False):
+            self._log({"stage": name, **asdict(measured)}, step=0)
+        return found[0], found[1] if gate is not None else None
+
+    def _export(self, backbone: Path, heads: Heads) -> None:
+        """The checkpoint with its heads, and the model."""
+        checkpoint, model = self._out / "checkpoint", self._out / "model"
+        for folder in (checkpoint, model):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(backbone, checkpoint)
+        (checkpoint / HEADS_WEIGHTS_NAME).write_bytes(encode_heads(heads))
+        self._progress("exporting", 0, 1)
+        self._export_to(checkpoint, model, drawn=False)
+        self._progress("exporting", 1, 1)
+
+    def _export_to(self, checkpoint: Path, folder: Path, *, drawn: bool) -> None:
+        """An export of `checkpoint`; one with drawn heads is in float32."""
+        about = self._settings.export
+        export_reward_model(
+            checkpoint,
+            folder,
+            ExportOptions(
+                random_heads=0 if drawn else None,
+                dtype="fp32" if drawn else about.dtype,
+                layout=about.layout,
+                marks_overlap=about.marks_overlap,
+                max_history=about.max_history,
+                name=about.name,
+                license_id=about.license_id,
+            ),
+        )
+
+    def _report_finetune(self, found: FinetuneMetrics) -> None:
+        self._log({"stage": "fine-tuning", **asdict(found)}, step=found.step)
+
+    def _report_gate(self, found: GateMetrics) -> None:
+        self._log({"stage": "gating", **asdict(found)}, step=found.step)
+
+    def _log(self, metrics: Mapping[str, Any], *, step: int) -> None:
+        line = json.dumps(finite(metrics), ensure_ascii=False)
+        with (self._out / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+        if self._tracker is not None:
+            flat = _flat(metrics)
+            self._tracker.log(flat, step)
+
+    def _write_plan(self) -> None:
+        """Refuses to go on with a run of other settings, data or weights."""
+        about = {
+            "settings": json.loads(json.dumps(asdict(self._settings))),
+            "data": _fingerprint(self._rows),
+            "checkpoint": _weights_fingerprint(self._checkpoint),
+        }
+        path = self._out / "plan.json"
+        if path.exists():
+            found = json.loads(path.read_text("utf-8"))
+            if found != about:
+                changed = ", ".join(sorted(k for k in about if found.get(k) != about[k]))
+                raise DataError(
+                    f"the run has another {changed}; expected the same, or another folder",
+                    path=path,
+                )
+        else:
+            _write_json(path, about)
+
+
+def _held_out(rows: TrainingSet, settings: TrainSettings) -> NDArray[np.bool_]:
+    if settings.validation_tasks:
+        if missing := set(settings.validation_tasks) - set(rows.tasks):
+            raise ValueError(
+                f"the data has no task {min(missing)!r} to validate on; it has "
+                f"{', '.join(sorted(set(rows.tasks)))[:300]}"
+            )
+        return rows.of_tasks(settings.validation_tasks)
+    return hold_out(rows.tasks, share=settings.validation_share, seed=settings.seed).held_out
+
+
+def _check_rows(rows: TrainingSet, settings: TrainSettings) -> None:
+    if not np.isfinite(rows.labels).any():
+        raise ValueError(
+            f"none of {len(rows)} steps to train on has a label; stage 1 expected some"
+        )
+    if settings.gate is not None and not len(rows.pairs):
+        raise ValueError(
+            "there are no pairs to train the gate on; expected labels of one state that differ, "
+            "or pairs in the data, or a run without the gate"
+        )
+
+
+def _fingerprint(rows: TrainingSet) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for step, task in zip(rows.steps, rows.tasks, strict=True):
+        texts = (task, step.instruction, step.history, step.observation, step.action)
+        digest.update(repr(texts).encode())
+    for array in (rows.labels, rows.pairs, rows.weights):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _weights_fingerprint(checkpoint: Path) -> str:
+    """Of the names and sizes of a checkpoint's files, and of what its configuration says."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    config = checkpoint / "config.json"
+    digest.update(config.read_bytes() if config.is_file() else b"")
+    return digest.hexdigest()
+
+
+def _providers(device: str) -> str:
+    return device if device.startswith("cuda") else "cpu"
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    write_whole(path, text.encode())
+
+
+def _flat(metrics: Mapping[str, Any], before: str = "") -> dict[str, float]:
+    """Nested numbers under names with slashes."""
+    found: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{key}/")
+        elif isinstance(value, int | float) and np.isfinite(value):
+            found[before + str(key)] = float(value)
+    return found

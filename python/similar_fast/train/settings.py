@@ -1,0 +1,64 @@
+"""What a training run is made with."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from similar_fast.train.data import PairSettings
+from similar_fast.train.finetune import FinetuneSettings
+from similar_fast.train.gate_settings import GateSettings
+
+__all__ = ["ExportSettings", "TrainSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """How the model is exported, see `similar-fast-export`.
+
+    Attributes:
+        dtype: How the weights of the last export are stored; features are computed in float32.
+        layout: What comes first in the user's turn.
+        marks_overlap: Whether quoted names say what they have in common with the instruction.
+        max_history: How many of the last actions stand in a prompt; None for all that fit.
+        license_id: SPDX identifier of the weights' licence.
+        name: What the model is called.
+    """
+
+    dtype: Literal["fp32", "fp16", "int8", "int4"] = "fp32"
+    layout: Literal["screen-first", "history-first"] = "screen-first"
+    marks_overlap: bool = False
+    max_history: int | None = None
+    license_id: str = "unknown"
+    name: str = "similar"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """One run of Triple-M.
+
+    Attributes:
+        finetune: Stage 0; None leaves the backbone as it is.
+        gate: Stage 2; None leaves the total the plain sum of the dimensions (Similar-RL).
+        pairs: Which labelled steps are compared.
+        export: How the model is exported.
+        validation_tasks: Tasks that no stage sees, on which the model is measured.
+        validation_share: Of the tasks, in [0, 1), drawn where `validation_tasks` names none; 0
+            trains on all and measures nothing.
+        lora_rank: Rank of stage 0's adapters; 0 trains every weight.
+        freezes_embeddings: Whether stage 0 leaves the tables of words and positions as they are.
+        device: Where torch computes.
+        shuffles_labels: Whether labels are shuffled within each task first: a control, which ends
+            at chance.
+        seed: Of everything that is drawn, at least 0.
+    """
+
+    finetune: FinetuneSettings | None = field(default_factory=FinetuneSettings)
+    gate: GateSettings | None = field(default_factory=GateSettings)
+    pairs: PairSettings = field(default_factory=PairSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
+    validation_tasks: tuple[str, ...] = ()
+    validation_share: float = 0.2
+    lora_rank: int = 0
+    freezes_embeddings: bool = False
+    device: str = "cpu"
+    shuffles_labels: bool = False
+    seed: int = 0
