@@ -92,7 +92,7 @@ def cached_features(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     shard_steps: int = 1024,
 ) -> tuple[_Floats, _Floats]:
-    """H and p of each step, `[n, H]` float32 each, read from `folder` or computed and kept there.
+    """The states h and p of each step, `[n, H]` float32 each: read from `folder`, or added to it.
 
     What is computed goes through the model state by state, within its own rounding of
     `model.features`. Steps of one state have the same p to the bit, whenever each was computed.

@@ -266,7 +266,8 @@ class _Run:
         else:
             other = self._gate(self._prompt[rejected])
             margin = weights * self._dims[chosen] - other * self._dims[rejected]
-        return margin.sum(1)
+        total: Tensor = margin.sum(1)
+        return total
 
     def _loss(self, margin: Tensor, rows: _Rows) -> Tensor:
         """The weighted mean of -log sigmoid(margin)."""
