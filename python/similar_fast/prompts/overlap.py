@@ -19,8 +19,10 @@ _WORD = re.compile(r"[\w@#']+")
 _MOST_MARKS = 4
 _WEAK = frozenset({"some", "none"})
 _COMMON = frozenset(
-    "a an and as at box button by click enter field find for from in into is it item link list"
-    " of on option or press select submit tab text that the then this to with".split()
+    _WORD.findall(
+        "a an and as at box button by click enter field find for from in into is it item link list"
+        " of on option or press select submit tab text that the then this to with"
+    )
 )
 
 
@@ -37,10 +39,10 @@ def mark_action(instruction: str, action: str) -> str:
 
 
 def mark_observation(instruction: str, observation: str) -> str:
-    """`observation` with the marks of each line's quoted names; `some` and `none` are left out.
+    r"""`observation` with the marks of each line's quoted names; `some` and `none` are left out.
 
     Example:
-        >>> mark_observation('Select aB and click Submit.', 'checkbox "aB": ticked\\nbutton "Ok"')
+        >>> mark_observation('Select aB and click Submit.', 'checkbox "aB": ticked\nbutton "Ok"')
         'checkbox "aB": ticked : same\\nbutton "Ok"'
     """
     texts = _Texts(instruction)

@@ -193,7 +193,12 @@ class PackedBert:
         rows = values.view(len(values), self._heads, -1).transpose(0, 1)
         return torch.split(rows, list(lengths), dim=1)
 
-    def _finish(self, layer: Any, state: Tensor, mixed: Tensor) -> Tensor:
+    def _finish(
+        self,
+        layer: Any,  # noqa: ANN401  # a module of transformers
+        state: Tensor,
+        mixed: Tensor,
+    ) -> Tensor:
         out = layer.attention.output
         state = out.LayerNorm(state + self._dropped(out.dense(mixed)))
         inner = functional.gelu(layer.intermediate.dense(state))
@@ -303,7 +308,7 @@ def open_backbone(
     if freezes_embeddings:
         for module in backbone.model.modules():
             if isinstance(module, torch.nn.Embedding):
-                module.weight.requires_grad_(requires_grad=False)
+                module.weight.requires_grad_(False)
     return backbone
 
 

@@ -79,7 +79,7 @@ class TrainingSet:
     def rows(self, keep: NDArray[np.bool_]) -> "TrainingSet":
         """The rows of `keep` (`[n]` bool), and the pairs of which both are kept."""
         place = np.cumsum(keep) - 1
-        stays = keep[self.pairs].all(axis=1) if len(self.pairs) else np.zeros(0, bool)
+        stays = np.asarray(keep[self.pairs].all(axis=1), bool)
         chosen = np.flatnonzero(keep)
         return replace(
             self,
@@ -91,7 +91,7 @@ class TrainingSet:
             states=self.states[keep],
             is_final=self.is_final[keep],
             pairs=place[self.pairs[stays]],
-            pair_types=tuple(t for t, s in zip(self.pair_types, stays, strict=True) if s),
+            pair_types=tuple(t for t, s in zip(self.pair_types, stays.tolist(), strict=True) if s),
             pair_weights=self.pair_weights[stays],
         )
 
@@ -160,8 +160,8 @@ def compare(rows: TrainingSet, settings: PairSettings) -> tuple[_Indices, _Float
             pairs = _pairs_of_group(group, totals, settings, other_than=rows.states)
             success = rows.labels[:, DIMENSIONS.index(Dimension.ODDS_OF_SUCCESS)]
             found += [(a, b) for a, b in pairs if success[a] > success[b]]
-    pairs = np.array(found, np.int64).reshape(-1, 2)
-    return pairs, rows.weights[pairs].min(axis=1) if len(pairs) else np.zeros(0)
+    rows_of = np.array(found, np.int64).reshape(-1, 2)
+    return rows_of, rows.weights[rows_of].min(axis=1) if len(rows_of) else np.zeros(0)
 
 
 def _pairs_of_group(

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -343,8 +342,7 @@ class _Run:
         digest.update(json.dumps(about, sort_keys=True).encode())
         for step in self._rows.steps:
             digest.update(repr((step.instruction, step.history, step.action)).encode())
-        arrays: tuple[NDArray[np.generic], ...] = (self._rows.labels, self._rows.pairs)
-        for array in arrays:
+        for array in (self._rows.labels, self._rows.pairs):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 

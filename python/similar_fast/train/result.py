@@ -65,8 +65,8 @@ def result_document(result: TrainResult) -> dict[str, Any]:
         "plain": None if result.plain is None else asdict(result.plain),
         "gated": None if result.gated is None else asdict(result.gated),
     }
-    finite: dict[str, Any] = finite(document)
-    return finite
+    plain: dict[str, Any] = finite(document)
+    return plain
 
 
 def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: Manifest) -> str:
@@ -78,17 +78,23 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         manifest: Of the exported model.
     """
     validation = ", ".join(document["validation_tasks"]) or "none: it was trained on all tasks"
+    tasks = document["training_tasks"]
+    trained_on = (
+        f"{document['training_steps']:,} steps and {document['training_pairs']:,} pairs of "
+        f"{len(tasks)} tasks: {', '.join(tasks)}"
+    )
     lines = [
         f"# {settings.export.name}",
         "",
-        "A reward model of the Similar family (Miao et al., ICML 2025), trained by `similar-fast train`: scores in five dimensions",
-        "and a total for the next action of a GUI agent. `similar_fast.RewardModel.from_pretrained(FOLDER)` opens it.",
+        "A reward model of the Similar family (Miao et al., ICML 2025): scores in five dimensions",
+        "and a total for the next action of a GUI agent. `similar-fast train` made it, and",
+        "`similar_fast.RewardModel.from_pretrained(FOLDER)` opens it.",
         "",
         "| | |",
         "|---|---|",
         f"| backbone | {manifest.family}, {manifest.hidden_size} wide, {manifest.dtype} |",
         f"| stages | {_stages(settings, is_gated=document['is_gated'])} |",
-        f"| trained on | {document['training_steps']:,} steps and {document['training_pairs']:,} pairs of {len(document['training_tasks'])} tasks: {', '.join(document['training_tasks'])} |",
+        f"| trained on | {trained_on} |",
         f"| measured on | {validation} |",
         f"| seed | {settings.seed} |",
         f"| licence | {manifest.license} |",
@@ -102,8 +108,8 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
     lines += [
         "## Limits",
         "",
-        "- What it has not seen, it guesses: tasks, words and screens unlike those it was trained on.",
-        "- Labels from rollouts say what became of the policy that played them, not what a better one would make of a state.",
+        "- What it has not seen, it guesses: tasks, words and screens unlike those of its data.",
+        "- Labels from rollouts say what became of the policy that played them.",
         "- A score orders actions; it is no probability unless it was calibrated.",
         "",
     ]

@@ -86,8 +86,9 @@ def train(
     if not resume and out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; expected a new folder, or a run to resume")
     out.mkdir(parents=True, exist_ok=True)
-    with lock_file(out / "lock"):
-        run = _Run(rows, checkpoint, out, settings, tracker=tracker, progress=progress)
+    with (out / "lock").open("wb") as lock:
+        lock_file(lock, out / "lock")
+        run = _Run(rows, checkpoint, out, settings=settings, tracker=tracker, progress=progress)
         return run.execute()
 
 
@@ -99,8 +100,8 @@ class _Run:
         rows: TrainingSet,
         checkpoint: Path,
         out: Path,
-        settings: TrainSettings,
         *,
+        settings: TrainSettings,
         tracker: Tracker | None,
         progress: Progress,
     ) -> None:

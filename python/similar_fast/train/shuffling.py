@@ -26,7 +26,7 @@ def shuffled(rows: TrainingSet, compared_by: PairSettings, *, seed: int) -> Trai
         places = np.flatnonzero(rows.of_tasks([task]))
         order = rng.permutation(places)
         labels[places], final[places] = rows.labels[order], rows.is_final[order]
-    given = ~np.isfinite(rows.labels[rows.pairs]).all(axis=(1, 2))
+    given = np.asarray(~np.isfinite(rows.labels[rows.pairs]).all(axis=(1, 2)), bool)
     kept = rows.pairs[given].copy()
     flips = rng.random(len(kept)) < 0.5
     kept[flips] = kept[flips][:, ::-1]
