@@ -30,8 +30,8 @@ def mark_action(instruction: str, action: str) -> str:
     """`action` with one mark for each of its first four quoted names.
 
     Example:
-        >>> mark_action('Click on "Eu".', 'click span "eu" in "Eu, dolor"')
-        'click span "eu" in "Eu, dolor" : alike some'
+        >>> mark_action('Click on "Eu".', 'click span "eu" in "Ut eu dolor"')
+        'click span "eu" in "Ut eu dolor" : alike some'
     """
     texts = _Texts(instruction)
     marks = [texts.mark(name) for name in _QUOTED.findall(action)[:_MOST_MARKS]]
@@ -43,7 +43,7 @@ def mark_observation(instruction: str, observation: str) -> str:
 
     Example:
         >>> mark_observation('Select aB and click Submit.', 'checkbox "aB": ticked\nbutton "Ok"')
-        'checkbox "aB": ticked : same\\nbutton "Ok"'
+        'checkbox "aB": ticked : same\nbutton "Ok"'
     """
     texts = _Texts(instruction)
     lines = []
