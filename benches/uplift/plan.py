@@ -69,8 +69,11 @@ class SearchSettings:
 SEARCH = SearchSettings()
 """The settings of the searching arms."""
 
-ORACLE = CollectSettings(mode="greedy", max_steps=MAX_STEPS)
-"""The rollouts of the oracle; `LexicalScorer` plays them."""
+ORACLE = CollectSettings(mode="greedy", max_steps=MAX_STEPS, root_rollouts=48, width=10)
+"""The rollouts of the oracle; `LexicalScorer` plays them.
+
+More than a collection plays: a ceiling should not give up where 12 rollouts from the start fail.
+"""
 
 
 @dataclass(frozen=True, slots=True)
