@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 from uplift.macro import Draws, common_seeds, interval
 from uplift.table import Cell, Side, side_rows, training_of
 
@@ -108,7 +107,8 @@ class Result:
         n: The (task, seed) pairs that both have.
         members: Training seeds of the model.
         value: The figure.
-        interval: 95%, over seeds within tasks and over the training seeds.
+        interval: 95%, over seeds within tasks and over the training seeds; of a share or a gain
+            without the draws in which the other solves nothing.
         interval_of_these_models: 95%, over seeds within tasks alone.
         goal: Its goal in words; empty where there is none.
         is_met: Whether the goal is met; None where there is none.
@@ -202,10 +202,9 @@ def _figure(
     other, beside = draws.macro(right.successes, has_new_members=has_new_members)
     if kind == "difference":
         return value - other, interval(drawn - beside)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio, ratios = np.float64(value) / other, drawn / beside
     less = 1.0 if kind == "gain" else 0.0
-    return 100 * float(ratio - less), interval(100 * (ratios - less))
+    ratios = drawn[beside > 0] / beside[beside > 0]
+    return 100 * (value / other - less), interval(100 * (ratios - less))
 
 
 def _words(goal: Goal) -> str:

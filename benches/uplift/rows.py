@@ -139,7 +139,7 @@ def packed_bytes(rows: Sequence[Episode]) -> bytes:
         "".join(lines).encode(),
         format=lzma.FORMAT_XZ,
         check=lzma.CHECK_CRC64,
-        preset=9 | lzma.PRESET_EXTREME,
+        preset=6 | lzma.PRESET_EXTREME,
     )
 
 

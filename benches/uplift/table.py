@@ -138,14 +138,14 @@ def cells(arms: Mapping[str, Sequence[Episode]], ranges: Iterable[range]) -> lis
     return found
 
 
-def _place(name: str) -> tuple[int, str, bool, int]:
+def _place(name: str) -> tuple[int, str, bool, int, str]:
     """Where an arm stands: baselines, models, the ceiling; whoever looks ahead after the others."""
     word, _, rest = name.partition("-")
-    place = len(_FIRST) + (name == _LAST)
-    if word in _FIRST:
-        place = _FIRST.index(word)
+    place = _FIRST.index(word) if word in _FIRST else len(_FIRST) + (name == _LAST)
+    match = _ARM.fullmatch(name)
+    model = match["model"] if match and word not in _FIRST else ""
     budget = rest.rpartition("search-")[2]
-    return place, training_of(name), "search-" in rest, int(budget) if budget.isdigit() else 0
+    return place, model, "search-" in rest, int(budget) if budget.isdigit() else 0, name
 
 
 def _check_screens(arms: Mapping[str, Sequence[Episode]]) -> None:
