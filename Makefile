@@ -214,13 +214,14 @@ data-pictures: build chromium ## the screenshots of data/srm-miniwob.jsonl.xz, i
 
 # Whether the model helps: `make mini-eval` goes on from the committed rows; all arms take hours.
 
-MODELS ?= mini=python/similar_fast_mini/reward
+MODELS ?= mini-s0=python/similar_fast_mini/reward
 SHUFFLED ?=
 SEEDS ?= 3030-3049
 ARMS ?= all
 
 .PHONY: mini-eval
 mini-eval: build chromium ## play every arm that has no row yet, MODELS="NAME=FOLDER ...", then print the tables
+	$(BIN)/python benches/uplift unpack --out $(RUNS)/uplift
 	$(BIN)/python benches/uplift play --models $(MODELS) $(if $(SHUFFLED),--shuffled $(SHUFFLED)) \
 	  --arms '$(ARMS)' --seeds $(SEEDS) --workers 2 --out $(RUNS)/uplift
 	$(BIN)/python benches/uplift table $(RUNS)/uplift --seeds $(SEEDS)

@@ -16,7 +16,7 @@ from similar_fast.baselines import LexicalScorer
 from similar_fast.envs.recorded import Recorded
 from similar_fast.episodes import Episode
 from similar_fast.errors import DataError, EnvError
-from similar_fast.types import Action, Observation
+from similar_fast.types import Action, Observation, Step
 from uplift.command import main
 from uplift.guides import Guides, digest_of_steps, probe
 from uplift.plan import BASELINES, BUDGETS, choose_arms, make_arms, row_name
@@ -192,18 +192,27 @@ def test_oracle_row_tells_the_walk_that_it_counts_as_solved(tmp_path: Path) -> N
 
 
 class OtherLock(LockEnv):
-    """The same lock with one candidate less."""
+    """The same lock, worded otherwise."""
 
     def candidates(self) -> tuple[Action, ...]:
-        return tuple(super().candidates()[1:])
+        found = super().candidates()
+        return tuple(dataclasses.replace(a, text=a.text.replace("click", "press")) for a in found)
 
 
-def test_screens_digest_tells_other_candidates_apart_and_nothing_else() -> None:
+def test_screens_digest_tells_other_words_apart_and_nothing_else() -> None:
     pairs = [("easy", 1), ("hard", 2)]
 
     digests = [digest_of_steps(probe(env, pairs)) for env in (LockEnv(), LockEnv(), OtherLock())]
 
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("changed", ["instruction", "history", "action", "observation"])
+def test_screens_digest_reads_every_word_of_a_step(changed: str) -> None:
+    step = Step("Buy", ("click a",), "click b", "a b")
+    new = ("click c",) if changed == "history" else "other"
+
+    assert digest_of_steps([step]) != digest_of_steps([dataclasses.replace(step, **{changed: new})])
 
 
 def test_fingerprint_of_a_baseline_is_that_of_its_scores(monkeypatch: pytest.MonkeyPatch) -> None:

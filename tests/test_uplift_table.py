@@ -196,6 +196,19 @@ def test_a_ratio_to_an_arm_that_solves_nothing_is_left_out() -> None:
     assert [r.kind for r in compare(cell, "mini")] == []
 
 
+def test_a_goal_above_0_is_not_met_by_0() -> None:
+    cell = cell_of(*(rows(f"mini-{way}", lambda *_: True) for way in ("guard", "search-128")))
+
+    found = result(cell, "mini-search-128", "mini-guard")
+
+    assert (found.interval, found.is_met) == ((0.0, 0.0), False)
+
+
+def test_a_model_that_is_called_as_the_mean_of_others_is_refused() -> None:
+    with pytest.raises(DataError, match="mini-guard is an arm, and the mean of mini-s0-guard"):
+        cell_of(*(rows(f"{name}-guard", lambda *_: True) for name in ("mini", "mini-s0")))
+
+
 def test_own_greedy_is_compared_on_the_trainings_that_both_have() -> None:
     cell = cell_of(
         rows("mini-s0-guard", lambda *_: False),

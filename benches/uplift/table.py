@@ -123,7 +123,8 @@ def cells(arms: Mapping[str, Sequence[Episode]], ranges: Iterable[range]) -> lis
         ranges: The ranges of seeds.
 
     Raises:
-        DataError: Two arms were played on different screens.
+        DataError: Two arms were played on different screens, or an arm is called as the mean of
+            others.
     """
     _check_screens(arms)
     found = []
@@ -174,12 +175,18 @@ def _within(
 
 
 def _sides(there: Mapping[str, Mapping[Pair, Episode]]) -> dict[str, Side]:
-    """A side an arm; before the first member of a model that has training seeds, their mean."""
+    """A side an arm; before the first member of a model that has training seeds, their mean.
+
+    Raises:
+        DataError: An arm is called as such a mean.
+    """
     sides: dict[str, Side] = {}
     for name, rows in there.items():
         match = _ARM.fullmatch(name)
         if match and match["training"] != match["model"]:
             mean = f"{match['model']}-{match['way']}"
+            if mean in there:
+                raise DataError(f"{mean} is an arm, and the mean of {name} and its like")
             before = sides.get(mean, Side(mean, (), ()))
             sides[mean] = Side(mean, (*before.members, rows), (*before.names, name))
         sides[name] = Side(name, (rows,), (name,))
