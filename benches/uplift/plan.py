@@ -73,6 +73,7 @@ ORACLE = CollectSettings(mode="greedy", max_steps=MAX_STEPS, root_rollouts=48, w
 """The rollouts of the oracle; `LexicalScorer` plays them.
 
 More than a collection plays: a ceiling should not give up where 12 rollouts from the start fail.
+It still gives up where the heuristic never succeeds, so a better guide may pass it there.
 """
 
 
