@@ -212,6 +212,24 @@ data-pictures: build chromium ## the screenshots of data/srm-miniwob.jsonl.xz, i
 	$(BIN)/similar-fast screenshots data/srm-miniwob.jsonl.xz --store $(RUNS)/screenshots \
 	  --out $(RUNS)/srm-miniwob-pictures.jsonl
 
+# Whether the model helps: `make mini-eval` goes on from the committed rows; all arms take hours.
+
+MODELS ?= mini-s0=python/similar_fast_mini/reward
+SHUFFLED ?=
+SEEDS ?= 3030-3049
+ARMS ?= all
+
+.PHONY: mini-eval
+mini-eval: build chromium ## play every arm that has no row yet, MODELS="NAME=FOLDER ...", then print the tables
+	$(BIN)/python benches/uplift unpack --out $(RUNS)/uplift
+	$(BIN)/python benches/uplift play --models $(MODELS) $(if $(SHUFFLED),--shuffled $(SHUFFLED)) \
+	  --arms '$(ARMS)' --seeds $(SEEDS) --workers 2 --out $(RUNS)/uplift
+	$(BIN)/python benches/uplift table $(RUNS)/uplift --seeds $(SEEDS)
+
+.PHONY: bench-mini
+bench-mini: build ## a state of 10 candidates and a demo episode, with the first of MODELS
+	$(BIN)/python benches/bench_mini.py $(lastword $(subst =, ,$(firstword $(MODELS))))
+
 .PHONY: audit-env
 audit-env: build chromium ## replay 160 episodes of the 20 tasks, twice each, and compare every screen
 	$(BIN)/similar-fast audit-env

@@ -3,10 +3,9 @@
     python benches/table_success.py runs/*.jsonl [--against ARM] [--json]
 
 In each group every arm is read on the (task, seed) pairs that all arms with rows there have; what
-is left out for that, whole arms included, is printed. The average is taken over tasks (each task's
-share of solved seeds weighs the same). The interval is a percentile bootstrap (Efron 1979) that
-resamples seeds within each task; a difference is resampled with the same draw for both arms, since
-they are paired by (task, seed).
+is left out for that, whole arms included, is printed. `uplift/macro.py` says what the average and
+its interval are. A trained model beside its baselines, its training seeds and its goals:
+`python benches/uplift table`.
 """
 
 import argparse
@@ -15,12 +14,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
 from similar_fast.episodes import EpisodeLog
-
-DRAWS = 10_000
-GROUPS = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
+from uplift.macro import Draws, common_seeds, interval
+from uplift.table import GROUPS
 
 Outcomes = dict[str, dict[tuple[str, int], tuple[bool, int, int]]]
 
@@ -45,49 +41,20 @@ def in_group(outcomes: Outcomes, group: str) -> Outcomes:
     return {arm: found for arm, found in rows.items() if found}
 
 
-def common_pairs(outcomes: Outcomes) -> dict[str, list[int]]:
-    """The seeds that every arm has played, by task."""
-    seeds: dict[str, list[int]] = defaultdict(list)
-    for task, seed in sorted(set.intersection(*(set(rows) for rows in outcomes.values()))):
-        seeds[task].append(seed)
-    return seeds
-
-
-def draws(seeds: dict[str, list[int]], rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """One `[DRAWS, seeds]` index array a task, shared by all arms."""
-    return [rng.integers(0, len(s), (DRAWS, len(s))) for s in seeds.values()]
-
-
-def macro(
-    rows: dict[tuple[str, int], tuple[bool, int, int]],
-    seeds: dict[str, list[int]],
-    picks: list[NDArray[np.int64]],
-) -> tuple[float, NDArray[np.float64]]:
-    """The macro average in percent, and its `[DRAWS]` bootstrap replicates."""
-    means, replicates = [], []
-    for (task, numbers), pick in zip(seeds.items(), picks, strict=True):
-        success = np.array([rows[task, seed][0] for seed in numbers], dtype=float)
-        means.append(success.mean())
-        replicates.append(success[pick].mean(axis=1))
-    return 100 * float(np.mean(means)), 100 * np.mean(replicates, axis=0)
-
-
-def interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(replicates, (2.5, 97.5))
-    return float(low), float(high)
-
-
 def table(outcomes: Outcomes, group: str, against: str | None) -> list[dict[str, object]]:
     outcomes = in_group(outcomes, group)
-    seeds = common_pairs(outcomes) if outcomes else {}
+    seeds = common_seeds(outcomes.values())
     if not seeds:
         return []
-    picks = draws(seeds, np.random.default_rng(0))
+    draws = Draws(seeds)
     pairs = [(task, seed) for task, numbers in seeds.items() for seed in numbers]
-    base = macro(outcomes[against], seeds, picks) if against in outcomes else None
+    solved = {
+        arm: {pair: row[0] for pair, row in results.items()} for arm, results in outcomes.items()
+    }
+    base = draws.macro([solved[against]]) if against in solved else None
     rows: list[dict[str, object]] = []
     for arm, results in outcomes.items():
-        mean, replicates = macro(results, seeds, picks)
+        mean, replicates = draws.macro([solved[arm]])
         row: dict[str, object] = {
             "group": group,
             "arm": arm,

@@ -253,9 +253,10 @@ class EpisodeLog:
         self._file = path.open("ab")
         try:
             lock_file(self._file, path)
-            self.episodes, keep = _read_rows(path)
+            data = path.read_bytes()
+            self.episodes, keep = _read_rows(data, path)
             self._file.truncate(keep)
-            if keep and not path.read_bytes().endswith(b"\n"):
+            if keep and not data[:keep].endswith(b"\n"):
                 self._file.write(b"\n")
                 self._file.flush()
         except BaseException:
@@ -265,7 +266,20 @@ class EpisodeLog:
     @staticmethod
     def read_only(path: Path) -> list[Episode]:
         """The whole rows of a log that somebody may still be writing; the file is left alone."""
-        return _read_rows(path)[0]
+        return EpisodeLog.parse(path.read_bytes(), path)
+
+    @staticmethod
+    def parse(data: bytes, path: Path) -> list[Episode]:
+        """The whole rows in the bytes of a log.
+
+        Args:
+            data: The log, unpacked.
+            path: What an error names.
+
+        Raises:
+            DataError: A line is no episode.
+        """
+        return _read_rows(data, path)[0]
 
     def missing(self, arm: str, pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         """The (task, seed) pairs that `arm` has no row for, in order."""
@@ -285,11 +299,11 @@ class EpisodeLog:
             self._file.close()
 
 
-def _read_rows(path: Path) -> tuple[list[Episode], int]:
+def _read_rows(data: bytes, path: Path) -> tuple[list[Episode], int]:
     """The whole rows of a log, and how many bytes they take; a torn last row is left out."""
     episodes = []
     keep = 0
-    lines = path.read_bytes().split(b"\n")
+    lines = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
         is_last = number == len(lines)
         if is_last and not line:

@@ -83,6 +83,7 @@ class Episode:
         seed: The task's seed.
         status: `labelled`, or `skipped` where no rollout from the start reached the goal.
         success: Whether the greedy walk reached the goal; None in a tree.
+        walked: The greedy walk's actions; none in a tree.
         mean_length: M, in actions; NaN where it was skipped.
         steps: The labelled actions, state by state.
         counts: What they cost.
@@ -93,6 +94,7 @@ class Episode:
     seed: int
     status: Status
     success: bool | None
+    walked: Path
     mean_length: float
     steps: tuple[LabelledStep, ...]
     counts: Counts
@@ -128,6 +130,7 @@ def collect_episode(
     cache.clear()
     collector = _Collector(env, task, seed, settings, cache)
     success = None
+    walked: Path = ()
     lengths = collector.play_from_start()
     if lengths:
         if targets:
@@ -135,7 +138,7 @@ def collect_episode(
         elif settings.mode == "tree":
             collector.search()
         else:
-            success = collector.walk()
+            walked, success = collector.walk()
     elif settings.mode == "greedy":
         success = False
     return Episode(
@@ -143,6 +146,7 @@ def collect_episode(
         seed,
         "labelled" if lengths else "skipped",
         success,
+        walked,
         collector.mean_length,
         tuple(collector.labelled()),
         collector.player.counts,
@@ -223,8 +227,8 @@ class _Collector:
         priors = self._priors(after, picked)
         tree.tell(ids, values, candidates=[picked], priors=[priors])
 
-    def walk(self) -> bool:
-        """Labels W candidates a step and goes on with the best; whether the goal was reached."""
+    def walk(self) -> tuple[Path, bool]:
+        """Labels W candidates a step, goes on with the best; where to, and whether it is solved."""
         path: Path = ()
         while len(path) < self._settings.max_steps and not self.player.is_spent:
             picked = self._pick(path)
@@ -236,7 +240,7 @@ class _Collector:
                 break
             totals = [self._labelled_step(path, action).total for action in known]
             path = (*path, known[int(np.argmax(totals))])
-        return self._trie[path].success
+        return path, self._trie[path].success
 
     def label_targets(self, targets: Sequence[Target]) -> None:
         """Labels these actions; every action on the way to them as well, for what came before."""

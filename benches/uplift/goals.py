@@ -1,0 +1,219 @@
+"""What a trained model must show beside the other arms: comparisons, each with its goal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from uplift.macro import Draws, common_seeds, interval
+from uplift.table import Cell, Side, side_rows, training_of
+
+__all__ = [
+    "COMPARISONS",
+    "GREEDY_BASELINES",
+    "SEARCHING_BASELINES",
+    "Comparison",
+    "Result",
+    "compare",
+]
+
+Kind = Literal["success", "difference", "share", "gain"]
+
+GREEDY_BASELINES = ("random", "heuristic-sampled", "heuristic-argmax", "embedding-greedy")
+"""Who plays without a trained model and without looking ahead."""
+
+SEARCHING_BASELINES = tuple(
+    f"{guide}-search-{steps}" for guide in ("heuristic", "embedding") for steps in (32, 128)
+)
+"""Who searches without a trained model."""
+
+_BEST_GREEDY, _BEST_OF_ALL = "best greedy baseline", "best baseline, searches included"
+_CHOSEN_FROM = {
+    _BEST_GREEDY: GREEDY_BASELINES,
+    _BEST_OF_ALL: (*GREEDY_BASELINES, *SEARCHING_BASELINES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure must reach.
+
+    Attributes:
+        least: The figure itself, at least; None for no such goal.
+        above: What the lower end of its interval must be above; None for no such goal.
+    """
+
+    least: float | None = None
+    above: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A model's way to play beside another arm.
+
+    Attributes:
+        way: `guard`, `search-128`, of the model.
+        kind: `success` in percent; `difference` in points; `share`, the one over the other, in
+            percent; `gain`, how much of the other it is more, in percent.
+        other: The other arm; `guard` is the model's own; None for no other.
+        goals: By group of tasks; a comparison without a goal is only shown.
+    """
+
+    way: str
+    kind: Kind
+    other: str | None = None
+    goals: Mapping[str, Goal] = field(default_factory=dict)
+
+
+def _both(goal: Goal) -> dict[str, Goal]:
+    return {"train": goal, "held-out": goal}
+
+
+_ABOVE_0 = _both(Goal(above=0.0))
+
+COMPARISONS = (
+    Comparison(
+        "guard",
+        "difference",
+        "heuristic-argmax",
+        {"train": Goal(least=15.0, above=0.0), "held-out": Goal(least=0.0, above=-3.0)},
+    ),
+    Comparison("guard", "difference", "greedy"),
+    Comparison("search-32", "difference", "guard"),
+    Comparison("search-128", "difference", "guard", _ABOVE_0),
+    Comparison("search-128", "difference", "heuristic-search-128", _ABOVE_0),
+    Comparison("search-128", "difference", "embedding-search-128", _ABOVE_0),
+    Comparison("search-128", "difference", "constant-search-128"),
+    Comparison("search-128", "difference", "shuffled-search-128"),
+    Comparison("search-128", "difference", "heuristic-argmax"),
+    Comparison("search-128", "share", "oracle", _both(Goal(least=90.0))),
+    Comparison(
+        "search-128", "success", None, {"train": Goal(least=95.0), "held-out": Goal(least=85.0)}
+    ),
+    Comparison("guard", "gain", _BEST_GREEDY),
+    Comparison("search-128", "gain", _BEST_GREEDY, _both(Goal(least=36.0))),
+    Comparison("search-128", "gain", _BEST_OF_ALL),
+)
+"""What is shown, in this order; whoever is best was chosen by its average in the same rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a comparison came to.
+
+    Attributes:
+        left: The model's side.
+        kind: As in `Comparison`.
+        right: The other side; None for no other.
+        n: The (task, seed) pairs that both have.
+        members: Training seeds of the model.
+        value: The figure.
+        interval: 95%, over seeds within tasks and over the training seeds; of a share or a gain
+            without the draws in which the other solves nothing.
+        interval_of_these_models: 95%, over seeds within tasks alone.
+        goal: Its goal in words; empty where there is none.
+        is_met: Whether the goal is met; None where there is none.
+    """
+
+    left: str
+    kind: Kind
+    right: str | None
+    n: int
+    members: int
+    value: float
+    interval: tuple[float, float]
+    interval_of_these_models: tuple[float, float]
+    goal: str
+    is_met: bool | None
+
+
+def compare(cell: Cell, model: str) -> list[Result]:
+    """Every comparison of one model whose rows are there.
+
+    Args:
+        cell: The rows of a group of tasks and a range of seeds.
+        model: The model's name, without its training seed.
+    """
+    results = (_compare(cell, model, comparison) for comparison in COMPARISONS)
+    return [result for result in results if result is not None]
+
+
+def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
+    left = cell.sides.get(f"{model}-{comparison.way}")
+    right = _other(cell, model, comparison.other)
+    if left is None or (right is None and comparison.other is not None):
+        return None
+    if right is not None and right.name == f"{model}-{comparison.other}":
+        left, right = _same_trainings(left, right)
+    seeds = common_seeds([*left.members, *(() if right is None else right.members)])
+    if not seeds:
+        return None
+    draws = Draws(seeds)
+    if right is not None and comparison.kind != "difference" and not _has_success(draws, right):
+        return None
+    value, bounds = _figure(draws, comparison.kind, left, right, has_new_members=True)
+    _, of_these = _figure(draws, comparison.kind, left, right, has_new_members=False)
+    goal = comparison.goals.get(cell.group)
+    return Result(
+        left=left.name,
+        kind=comparison.kind,
+        right=None if right is None else right.name,
+        n=draws.num_pairs,
+        members=len(left.members),
+        value=value,
+        interval=bounds,
+        interval_of_these_models=of_these,
+        goal="" if goal is None else _words(goal),
+        is_met=None if goal is None else _is_met(goal, value, bounds),
+    )
+
+
+def _other(cell: Cell, model: str, name: str | None) -> Side | None:
+    if name is None:
+        return None
+    if name in _CHOSEN_FROM:
+        rows = [row for row in side_rows(cell) if row.name in _CHOSEN_FROM[name]]
+        return cell.sides[max(rows, key=lambda row: row.success).name] if rows else None
+    return cell.sides.get(f"{model}-{name}") or cell.sides.get(name)
+
+
+def _same_trainings(left: Side, right: Side) -> tuple[Side, Side]:
+    """Two ways to play of one model, with the members of both of which both have rows."""
+    ways = [{training_of(name): i for i, name in enumerate(side.names)} for side in (left, right)]
+    both = [training for training in ways[0] if training in ways[1]]
+
+    def kept(side: Side, places: Mapping[str, int]) -> Side:
+        chosen = [places[training] for training in both]
+        members = tuple(side.members[place] for place in chosen)
+        return Side(side.name, members, tuple(side.names[place] for place in chosen))
+
+    return kept(left, ways[0]), kept(right, ways[1])
+
+
+def _has_success(draws: Draws, side: Side) -> bool:
+    return draws.macro(side.successes)[0] > 0
+
+
+def _figure(
+    draws: Draws, kind: Kind, left: Side, right: Side | None, *, has_new_members: bool
+) -> tuple[float, tuple[float, float]]:
+    value, drawn = draws.macro(left.successes, has_new_members=has_new_members)
+    if right is None:
+        return value, interval(drawn)
+    other, beside = draws.macro(right.successes, has_new_members=has_new_members)
+    if kind == "difference":
+        return value - other, interval(drawn - beside)
+    less = 1.0 if kind == "gain" else 0.0
+    ratios = drawn[beside > 0] / beside[beside > 0]
+    return 100 * (value / other - less), interval(100 * (ratios - less))
+
+
+def _words(goal: Goal) -> str:
+    parts = [] if goal.least is None else [f"at least {goal.least:g}"]
+    if goal.above is not None:
+        parts.append(f"interval above {goal.above:g}")
+    return ", ".join(parts)
+
+
+def _is_met(goal: Goal, value: float, bounds: Sequence[float]) -> bool:
+    is_enough = goal.least is None or value >= goal.least
+    return is_enough and (goal.above is None or bounds[0] > goal.above)

@@ -1,0 +1,133 @@
+"""The tables as markdown, and as a document for programs."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from uplift.goals import Result, compare
+from uplift.table import Cell, Side, SideRow, side_rows
+
+__all__ = ["document", "markdown"]
+
+_NAMES = {
+    "success": "{left}, %",
+    "difference": "{left} - {right}, points",
+    "share": "{left} / {right}, %",
+    "gain": "{left} / {right} - 1, %",
+}
+
+
+def document(found: Iterable[Cell], models: Sequence[str]) -> list[dict[str, Any]]:
+    """Every figure of the tables, fit for JSON."""
+    return [
+        {
+            "group": cell.group,
+            "seeds": cell.seeds,
+            "arms": [asdict(row) for row in side_rows(cell)],
+            "comparisons": [asdict(r) for model in models for r in compare(cell, model)],
+        }
+        for cell in found
+    ]
+
+
+def markdown(found: Iterable[Cell], models: Sequence[str]) -> str:
+    """The tables: for each group of tasks and range of seeds the arms, the goals, the tasks."""
+    lines: list[str] = []
+    for cell in found:
+        rows = side_rows(cell)
+        lines += [f"### {cell.group} tasks, seeds {cell.seeds}", "", *_arms(rows), ""]
+        for model in models:
+            if results := compare(cell, model):
+                lines += [*_goals(results), ""]
+        lines += [*_tasks(cell, rows), ""]
+    return "\n".join(lines)
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(names) + " |"
+    yield "|---" * len(names) + "|"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _arms(rows: Sequence[SideRow]) -> Iterator[str]:
+    yield from _table(
+        (
+            "arm",
+            "n",
+            "success % [95%]",
+            "steps",
+            "resets",
+            "steps a solved one",
+            "resets a solved one",
+            "diverged",
+        ),
+        (
+            (
+                row.name + (f" (mean of {row.members} trainings)" if row.members > 1 else ""),
+                str(row.n) + (f" ({row.n_missing} missing)" if row.n_missing else ""),
+                f"{row.success:.1f} {_bounds(row.interval)}",
+                f"{row.env_steps:.1f}",
+                f"{row.resets:.1f}",
+                _number(row.env_steps_per_solved),
+                _number(row.resets_per_solved),
+                str(row.diverged),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _goals(results: Sequence[Result]) -> Iterator[str]:
+    verdicts = {True: "met", False: "missed", None: ""}
+    yield from _table(
+        ("comparison", "n", "figure [95%]", "of these trainings [95%]", "goal", ""),
+        (
+            (
+                _NAMES[result.kind].format(left=result.left, right=result.right),
+                f"{result.n}" + (f" x {result.members}" if result.members > 1 else ""),
+                f"{_value(result)} {_bounds(result.interval, is_signed=_is_signed(result))}",
+                _bounds(result.interval_of_these_models, is_signed=_is_signed(result)),
+                result.goal,
+                verdicts[result.is_met],
+            )
+            for result in results
+        ),
+    )
+
+
+def _tasks(cell: Cell, rows: Sequence[SideRow]) -> Iterator[str]:
+    """Success of each task; the training seeds of a model stand there as their mean."""
+    hidden = {name for side in cell.sides.values() for name in _parts(side)}
+    shown = [row for row in rows if row.name not in hidden]
+    tasks = sorted({task for row in shown for task in row.by_task})
+    yield from _table(
+        ("task, success %", *(row.name for row in shown)),
+        ((task, *(_share(row.by_task, task) for row in shown)) for task in tasks),
+    )
+
+
+def _parts(side: Side) -> tuple[str, ...]:
+    """The arms whose mean a side is; none where it is an arm itself."""
+    return () if side.names == (side.name,) else side.names
+
+
+def _share(by_task: Mapping[str, float], task: str) -> str:
+    return f"{by_task[task]:.0f}" if task in by_task else "-"
+
+
+def _is_signed(result: Result) -> bool:
+    return result.kind in ("difference", "gain")
+
+
+def _value(result: Result) -> str:
+    return f"{result.value:+.1f}" if _is_signed(result) else f"{result.value:.1f}"
+
+
+def _bounds(bounds: tuple[float, float], *, is_signed: bool = False) -> str:
+    low, high = (f"{end:+.1f}" if is_signed else f"{end:.1f}" for end in bounds)
+    return f"[{low}, {high}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

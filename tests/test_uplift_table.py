@@ -1,0 +1,257 @@
+"""The tables of the uplift evaluation, on made-up rows with known answers."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import table_success
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from similar_fast.episodes import Episode
+from similar_fast.errors import DataError
+from uplift.command import main
+from uplift.goals import Result, compare
+from uplift.macro import Draws, common_seeds, interval
+from uplift.page import markdown
+from uplift.table import MAIN_SEEDS, SEEN_SEEDS, Cell, cells, side_rows
+from uplift_rows import row, rows
+
+SEEDS = range(3030, 3040)
+
+
+def cell_of(*arms: list[Episode]) -> Cell:
+    (cell,) = cells({found[0].arm.partition("(")[0]: found for found in arms}, [MAIN_SEEDS])
+    return cell
+
+
+def result(cell: Cell, left: str, right: str | None, kind: str = "difference") -> Result:
+    found = [
+        r
+        for r in compare(cell, "mini")
+        if (r.left, r.kind) == (left, kind) and (right is None or r.right == right)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_macro_weighs_every_task_the_same() -> None:
+    solved = {("x", 1): True, ("y", 1): False, ("y", 2): False, ("y", 3): True}
+
+    value, _ = Draws(common_seeds([solved])).macro([solved])
+
+    assert value == pytest.approx(100 * (1 + 1 / 3) / 2)
+
+
+def test_macro_replicates_spread_as_binomials_do() -> None:
+    solved = {("x", i): i < 5 for i in range(20)} | {("y", i): i < 10 for i in range(20)}
+
+    value, replicates = Draws(common_seeds([solved]), num_draws=40_000).macro([solved])
+
+    variance = (0.25 * 0.75 / 20 + 0.5 * 0.5 / 20) / 4
+    assert replicates.mean() == pytest.approx(value, abs=0.2)
+    assert replicates.var() == pytest.approx(1e4 * variance, rel=0.04)
+
+
+def test_new_members_spread_as_the_mean_of_a_resample_does() -> None:
+    members = [{("x", 1): is_good} for is_good in (True, False, False)]
+    draws = Draws(common_seeds(members), num_draws=40_000)
+
+    _, of_these = draws.macro(members)
+    _, replicates = draws.macro(members, has_new_members=True)
+
+    assert interval(of_these) == pytest.approx((100 / 3, 100 / 3))
+    assert replicates.var() == pytest.approx(1e4 * (1 / 3) * (2 / 3) / 3, rel=0.04)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_prop_an_arm_beside_itself_differs_by_nothing(tasks: list[list[bool]]) -> None:
+    solved = {(f"t{t}", i): x for t, found in enumerate(tasks) for i, x in enumerate(found)}
+    draws = Draws(common_seeds([solved]), num_draws=50)
+
+    value, replicates = draws.macro([solved, solved], has_new_members=True)
+    alone, one = draws.macro([solved])
+
+    assert value == pytest.approx(alone)
+    np.testing.assert_allclose(replicates, one)
+    assert (replicates >= 0).all()
+    assert (replicates <= 100 + 1e-9).all()
+
+
+def test_draws_without_a_seed_are_refused() -> None:
+    with pytest.raises(ValueError, match="every task needs a seed"):
+        Draws({"x": []})
+
+
+def test_cells_keep_groups_and_ranges_of_seeds_apart() -> None:
+    played = [
+        row("random", "enter-text", 3030),
+        row("random", "enter-text", 3000, success=False),
+        row("random", "email-inbox", 3031),
+        row("random", "enter-text", 2000),
+        row("random", "click-test", 3030),
+    ]
+
+    found = cells({"random": played}, [MAIN_SEEDS, SEEN_SEEDS])
+
+    assert [(cell.group, cell.seeds, len(cell.pairs)) for cell in found] == [
+        ("train", "3030-3049", 1),
+        ("held-out", "3030-3049", 1),
+        ("train", "3000-3029", 1),
+    ]
+    assert [side_rows(cell)[0].success for cell in found] == [100.0, 100.0, 0.0]
+
+
+def test_cells_refuse_arms_of_different_screens() -> None:
+    other = row("oracle", "enter-text", 3030)
+    other = dataclasses.replace(other, arm=other.arm.replace("0123abcd", "ffffffff"))
+
+    with pytest.raises(DataError, match="oracle was played with screens=ffffffff"):
+        cells({"random": [row("random", "enter-text", 3030)], "oracle": [other]}, [MAIN_SEEDS])
+
+
+def test_costs_are_per_solved_episode_and_missing_rows_are_counted() -> None:
+    played = [
+        row("random", "enter-text", 3030, steps=8),
+        row("random", "enter-text", 3031, success=False, steps=4),
+        row("random", "click-option", 3030, success=False, steps=6),
+    ]
+    cell = cell_of(played, rows("oracle", lambda *_: False))
+
+    by_name = {r.name: r for r in side_rows(cell)}
+
+    assert by_name["random"].success == pytest.approx(25.0)
+    assert by_name["random"].env_steps_per_solved == pytest.approx(18.0)
+    assert by_name["random"].resets_per_solved == pytest.approx(3.0)
+    assert (by_name["random"].n, by_name["random"].n_missing) == (3, 17)
+    assert by_name["random"].by_task == {"click-option": 0.0, "enter-text": 50.0}
+    assert by_name["oracle"].env_steps_per_solved is None
+
+
+def test_mean_of_trainings_averages_them_and_resamples_them() -> None:
+    trainings = [rows(f"mini-s{s}-guard", lambda *_, s=s: s > 0) for s in range(2)]
+    cell = cell_of(*trainings)
+
+    first = side_rows(cell)[0]
+
+    assert cell.models == ["mini"]
+    assert (first.name, first.members, first.success) == ("mini-guard", 2, 50.0)
+    assert first.interval == (0.0, 100.0)
+    assert first.interval_of_these_models == (50.0, 50.0)
+
+
+def test_difference_is_paired_and_its_goal_judged() -> None:
+    heuristic = rows("heuristic-argmax", lambda _, seed: seed % 2 == 0)
+    better = rows("mini-guard", lambda _, seed: seed % 2 == 0 or seed < 3036)
+    cell = cell_of(heuristic, better)
+
+    found = result(cell, "mini-guard", "heuristic-argmax")
+
+    # Three more seeds of ten in each task, none less: no draw can be below 0.
+    assert found.value == pytest.approx(30.0)
+    assert found.interval[0] > 0
+    assert (found.n, found.is_met) == (20, True)
+    same = result(cell_of(heuristic, rows("mini-guard", lambda _, s: s % 2 == 0)), *_GUARD)
+    assert (same.value, same.interval, same.is_met) == (0.0, (0.0, 0.0), False)
+
+
+_GUARD = ("mini-guard", "heuristic-argmax")
+
+
+def test_held_out_tasks_have_goals_of_their_own() -> None:
+    played = [
+        rows(name, lambda *_: True, tasks=("email-inbox",))
+        for name in ("mini-guard", "heuristic-argmax")
+    ]
+    (cell,) = cells({"mini-guard": played[0], "heuristic-argmax": played[1]}, [MAIN_SEEDS])
+
+    assert result(cell, *_GUARD).is_met
+
+
+def test_share_and_gain_are_over_the_oracle_and_the_best_baseline() -> None:
+    cell = cell_of(
+        rows("random", lambda *_: False),
+        rows("heuristic-argmax", lambda _, seed: seed < 3034),
+        rows("heuristic-search-128", lambda _, seed: seed < 3035),
+        rows("mini-search-128", lambda _, seed: seed < 3038),
+        rows("oracle", lambda *_: True),
+    )
+
+    share = result(cell, "mini-search-128", "oracle", "share")
+    gain = result(cell, "mini-search-128", "heuristic-argmax", "gain")
+    over_all = result(cell, "mini-search-128", "heuristic-search-128", "gain")
+
+    assert (share.value, share.is_met) == (pytest.approx(80.0), False)
+    assert share.interval[0] < 80 < share.interval[1]
+    assert (gain.value, gain.is_met) == (pytest.approx(100.0), True)
+    assert (over_all.value, over_all.is_met) == (pytest.approx(60.0), None)
+    assert result(cell, "mini-search-128", None, "success").value == pytest.approx(80.0)
+
+
+def test_a_ratio_to_an_arm_that_solves_nothing_is_left_out() -> None:
+    cell = cell_of(rows("random", lambda *_: False), rows("mini-guard", lambda *_: True))
+
+    assert [r.kind for r in compare(cell, "mini")] == []
+
+
+def test_a_goal_above_0_is_not_met_by_0() -> None:
+    cell = cell_of(*(rows(f"mini-{way}", lambda *_: True) for way in ("guard", "search-128")))
+
+    found = result(cell, "mini-search-128", "mini-guard")
+
+    assert (found.interval, found.is_met) == ((0.0, 0.0), False)
+
+
+def test_a_model_that_is_called_as_the_mean_of_others_is_refused() -> None:
+    with pytest.raises(DataError, match="mini-guard is an arm, and the mean of mini-s0-guard"):
+        cell_of(*(rows(f"{name}-guard", lambda *_: True) for name in ("mini", "mini-s0")))
+
+
+def test_own_greedy_is_compared_on_the_trainings_that_both_have() -> None:
+    cell = cell_of(
+        rows("mini-s0-guard", lambda *_: False),
+        rows("mini-s1-guard", lambda *_: True),
+        rows("mini-s1-search-128", lambda *_: True),
+    )
+
+    found = result(cell, "mini-search-128", "mini-guard")
+
+    assert (found.members, found.value) == (1, 0.0)
+
+
+def test_table_command_prints_markdown_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("heuristic-argmax", "mini-s0-guard", "mini-s1-guard"):
+        found = rows(name, lambda _, seed: seed < 3035)
+        (tmp_path / f"{name}.jsonl").write_text("".join(r.to_json() + "\n" for r in found))
+
+    assert main(["table", str(tmp_path)]) == 0
+    page = capsys.readouterr().out
+    assert main(["table", str(tmp_path), "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+
+    assert "### train tasks, seeds 3030-3049" in page
+    assert "| mini-guard (mean of 2 trainings) | 20 | 50.0 [" in page
+    assert "| mini-guard - heuristic-argmax, points | 20 x 2 | +0.0 [+0.0, +0.0] |" in page
+    assert "| enter-text | 50 | 50 |" in page
+    assert [a["name"] for a in document["arms"]][:2] == ["heuristic-argmax", "mini-guard"]
+    assert document["comparisons"][0]["is_met"] is False
+
+
+def test_markdown_of_no_cells_is_empty() -> None:
+    assert markdown([], []) == ""
+
+
+def test_table_success_reads_every_arm_on_common_pairs() -> None:
+    outcomes = {
+        "a": {("enter-text", s): (True, 3, 1) for s in range(4)},
+        "b": {("enter-text", s): (s == 0, 5, 2) for s in range(2)},
+    }
+
+    first, second = table_success.table(outcomes, "train", "b")
+
+    assert (first["success"], first["n"], first["left_out"]) == (100.0, 2, 2)
+    assert (second["success"], first["difference"]) == (50.0, 50.0)
