@@ -92,7 +92,7 @@ def _add_row_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates",
         action="store_true",
-        help="number the actions of a state in the prompt; all pairs are held in memory",
+        help="number the actions of a state in the prompt; all records are held then",
     )
     parser.add_argument(
         "--screenshots",
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             layout=args.layout,
             types=types,
             min_margin=args.min_margin,
-            list_candidates=args.candidates,
+            candidates=work.candidates,
             screenshots=store,
             left_out=lambda reason: left_out.update([reason]),
         )
@@ -166,13 +166,19 @@ class _Work:
         self._store = store
         self.by_type: Counter[str] = Counter()
         self.failed: list[str] = []
+        self.candidates: list[Record] = []
 
     @contextmanager
     def records(self) -> "Iterator[Iterable[Record]]":
         """The pairs and what pairs are made of, while a bar shows how far reading is."""
         split = self._args.split
         with DataFiles.shown(self._args.sources, self._output) as files:
-            found = (r for r in files.records() if split is None or r.split == split)
+            found: Iterator[Record] = (
+                r for r in files.records() if split is None or r.split == split
+            )
+            if self._args.candidates:
+                self.candidates = list(found)
+                found = iter(self.candidates)
             if self._args.model is None:
                 yield found
                 return

@@ -52,7 +52,7 @@ def step_dpo_rows(
     layout: Layout = "screen-first",
     types: Collection[Dimension] = STEP_TYPES,
     min_margin: float = 0.0,
-    list_candidates: bool = False,
+    candidates: Iterable[Record] = (),
     screenshots: ScreenshotStore | None = None,
     left_out: Callable[[str], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
@@ -74,8 +74,8 @@ def step_dpo_rows(
         types: What pairs are compared by. Two types may order the same two actions differently:
             name one of them where that must not be.
         min_margin: The least margin, at least 0.
-        list_candidates: Whether the prompt numbers the actions that the records name at its state,
-            sorted; all records are held then.
+        candidates: Records whose actions a prompt numbers where they are of its state, its own two
+            among them, sorted by their words; it numbers none where this is empty.
         screenshots: Where pictures lie; `images` then has the path of the row's own, or nothing.
             Only for messages.
         left_out: Told why, for each pair that is left out.
@@ -89,20 +89,15 @@ def step_dpo_rows(
         raise ValueError(f"min_margin is {min_margin}; expected at least 0")
     if form == "standard" and screenshots is not None:
         raise ValueError("pictures need messages; expected the form 'conversational'")
-    pairs: Iterable[PairRecord] = step_pairs(records)
-    listed = {}
-    if list_candidates:
-        pairs = list(pairs)
-        listed = actions_by_place(pairs)
-    for pair in pairs:
+    listed = actions_by_place(candidates)
+    for pair in step_pairs(records):
         reason = _why_not(pair, types, min_margin)
         if reason:
             left_out(reason)
             continue
-        messages = policy_messages(
-            state_step(pair), layout=layout, candidates=listed.get(place_of(pair), ())
-        )
         better, worse = pair.chosen[0].strip(), pair.rejected[0].strip()
+        shown = {better, worse, *listed.get(place_of(pair), ())} if listed else ()
+        messages = policy_messages(state_step(pair), layout=layout, candidates=sorted(shown))
         if form == "standard":
             row: dict[str, Any] = {"prompt": plain_text(messages)}
             row |= {"chosen": better, "rejected": worse}

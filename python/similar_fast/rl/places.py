@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from similar_fast.records import PairRecord, StepRecord
+from similar_fast.records import PairRecord, Record, StepRecord
 from similar_fast.srm.screenshots import ScreenshotStore
 from similar_fast.types import Step
 
@@ -31,16 +31,16 @@ def state_step(record: PairRecord | StepRecord, action: str = "") -> Step:
     return Step(record.instruction, record.history, action, record.observation)
 
 
-def actions_by_place(records: Iterable[PairRecord | StepRecord]) -> dict[Place, list[str]]:
+def actions_by_place(records: Iterable[Record]) -> dict[Place, list[str]]:
     """The distinct actions that records name at each state, sorted, so that no order tells labels.
 
-    Pairs of trajectories name no state's candidates and are left out.
+    Trajectories, and pairs of them, name no state's candidates and are left out.
     """
     found: dict[Place, set[str]] = {}
     for record in records:
         if isinstance(record, StepRecord):
             actions: tuple[str, ...] = (record.action,)
-        elif len(record.chosen) == len(record.rejected) == 1:
+        elif isinstance(record, PairRecord) and len(record.chosen) == len(record.rejected) == 1:
             actions = (*record.chosen, *record.rejected)
         else:
             continue
