@@ -1,6 +1,6 @@
 """TRL's own trainers take our rows and our rewards, on tiny policies with random weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 import transformers
 from checkpoints import TEXT, VOCABULARY, write_checkpoint
 from pictures import draw, encode
-from prompt_checkpoints import QWEN_TEMPLATE, save_checkpoint
+from prompt_checkpoints import QWEN_TEMPLATE, QWEN_VL_TEMPLATE, save_checkpoint
 from similar_fast import RewardModel, Step
 from similar_fast.baselines import LexicalScorer
 from similar_fast.dimensions import Dimension
@@ -24,9 +24,13 @@ from similar_fast.rl.row_files import write_rows
 from similar_fast.srm.screenshots import ScreenshotStore
 from srm_pairs import make_pair
 from srm_records import step
+from transformers import Trainer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.processing_utils import ProcessorMixin
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning:trl")]
+# TRL's own configuration and models use names that transformers has changed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
 QUIET: dict[str, Any] = {
     "use_cpu": True,
@@ -36,7 +40,6 @@ QUIET: dict[str, Any] = {
     "disable_tqdm": True,
     "seed": 0,
     "bf16": False,
-    "gradient_checkpointing": False,
 }
 PAIRS = [
     make_pair(
@@ -76,18 +79,20 @@ def tokenizer(tmp_path: Path) -> transformers.PreTrainedTokenizerBase:
 
 
 @pytest.fixture
-def policy() -> transformers.PreTrainedModel:
+def policy(tmp_path: Path) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     config = transformers.Qwen2Config(**TEXT | {"num_hidden_layers": 2})
     assert config.vocab_size == VOCABULARY
-    return transformers.Qwen2ForCausalLM(config)
+    # DPO opens its reference model where the policy came from.
+    transformers.Qwen2ForCausalLM(config).save_pretrained(tmp_path / "policy")
+    return transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
 
 
 def weights(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).clone()
 
 
-def logged(trainer: transformers.Trainer, name: str) -> list[float]:
+def logged(trainer: Trainer, name: str) -> list[float]:
     return [record[name] for record in trainer.state.log_history if name in record]
 
 
@@ -96,10 +101,14 @@ class Recorded(RewardFunction):
 
     def __init__(self, scorer: Scorer, **options: Any) -> None:  # noqa: ANN401  # as the base
         super().__init__(scorer, **options)
-        self.calls: list[tuple[list[Any], dict[str, Any], list[float | None]]] = []
+        self.calls: list[tuple[Sequence[Any], dict[str, Any], list[float | None]]] = []
 
     def __call__(
-        self, prompts: Any, completions: Any, completion_ids: Any = None, **columns: Any
+        self,
+        prompts: Sequence[object],
+        completions: Sequence[Any],
+        completion_ids: object = None,
+        **columns: Any,  # noqa: ANN401  # as the base
     ) -> list[float | None]:
         found = super().__call__(prompts, completions, completion_ids, **columns)
         self.calls.append((completions, columns, found))
@@ -163,7 +172,18 @@ def test_dpo_takes_a_step_on_a_models_pairs_from_a_file(
     assert np.isfinite(logged(trainer, "loss")).all()
 
 
-def test_dpo_shows_our_pictures_to_a_vision_model(tmp_path: Path) -> None:
+def test_dpo_shows_our_pictures_to_a_vision_model(
+    tmp_path: Path,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A processor wants a video processor, and that one torchvision.
+    monkeypatch.setattr(ProcessorMixin, "check_argument_for_proper_class", lambda *_: None)
+    processor = transformers.Qwen2VLProcessor(
+        Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 60}),
+        tokenizer,
+        chat_template=QWEN_VL_TEMPLATE,
+    )
     folder = tmp_path / "vision"
     write_checkpoint(folder, "qwen2_vl")
     store = ScreenshotStore(tmp_path / "screenshots")
@@ -183,7 +203,7 @@ def test_dpo_shows_our_pictures_to_a_vision_model(tmp_path: Path) -> None:
             **QUIET,
         ),
         train_dataset=rows.cast_column("images", datasets.List(datasets.Image())),
-        processing_class=transformers.AutoProcessor.from_pretrained(folder),
+        processing_class=processor,
     )
 
     trainer.train()
@@ -196,8 +216,8 @@ def test_dpo_shows_our_pictures_to_a_vision_model(tmp_path: Path) -> None:
     ("trainer_of", "config"), [(GRPOTrainer, GRPOConfig), (RLOOTrainer, RLOOConfig)]
 )
 def test_online_trainers_take_steps_with_the_reward(
-    trainer_of: Any,
-    config: Any,
+    trainer_of: Callable[..., Trainer],
+    config: Callable[..., object],
     tmp_path: Path,
     tokenizer: transformers.PreTrainedTokenizerBase,
     policy: transformers.PreTrainedModel,
@@ -251,14 +271,14 @@ def test_grpo_rewards_are_the_models_own_scores_and_move_the_policy(
 
 
 def online(
-    trainer_of: Any,
-    config: Any,
+    trainer_of: Callable[..., Trainer],
+    config: Callable[..., object],
     reward: RewardFunction,
     *,
     tmp_path: Path,
     policy: transformers.PreTrainedModel,
     tokenizer: transformers.PreTrainedTokenizerBase,
-) -> Any:
+) -> Trainer:
     return trainer_of(
         model=policy,
         reward_funcs=reward,
