@@ -1,5 +1,6 @@
 """TRL's own trainers take our rows and our rewards, on tiny policies with random weights."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,21 @@ import pytest
 import torch
 import transformers
 from checkpoints import TEXT, VOCABULARY, write_checkpoint
+from msgspec.structs import replace
 from pictures import draw, encode
 from prompt_checkpoints import QWEN_TEMPLATE, QWEN_VL_TEMPLATE, save_checkpoint
 from similar_fast import RewardModel, Step
 from similar_fast.baselines import LexicalScorer
-from similar_fast.dimensions import Dimension
+from similar_fast.dimensions import DIMENSIONS, Dimension
 from similar_fast.protocols import Scorer
+from similar_fast.records import Labels
 from similar_fast.rl.dpo import step_dpo_rows
 from similar_fast.rl.preferences import preferences_from_scores
 from similar_fast.rl.prompt_rows import prompt_rows
 from similar_fast.rl.reward_function import RewardFunction
 from similar_fast.rl.row_files import write_rows
 from similar_fast.srm.screenshots import ScreenshotStore
+from similar_fast.srm.writers import write_data
 from srm_pairs import make_pair
 from srm_records import step
 from transformers import Trainer
@@ -32,6 +36,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RLOOConfig, RLOO
 # TRL's own configuration and models use names that transformers has changed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
+LABELS = [dimension.name.lower() for dimension in DIMENSIONS]
 QUIET: dict[str, Any] = {
     "use_cpu": True,
     "report_to": "none",
@@ -268,6 +273,39 @@ def test_grpo_rewards_are_the_models_own_scores_and_move_the_policy(
             scored += 1
     assert scored >= 4
     assert not torch.equal(weights(policy), before)
+
+
+SCRIPT = re.compile(r"^```py\n(import .*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_scripts_of_the_docs_train_a_policy(
+    number: int,
+    exported: Callable[[str], tuple[Path, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    policy: transformers.PreTrainedModel,
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rl.md").read_text(encoding="utf-8")
+    script = SCRIPT.findall(page)[number].replace("Qwen/Qwen2.5-0.5B-Instruct", "policy")
+    script = script.replace("seed=0", "seed=0, use_cpu=True, report_to='none'")
+    # A random policy never names a candidate.
+    script = script.replace("list_candidates=True", "").replace("length=64", "length=8")
+    tokenizer.save_pretrained(tmp_path / "policy")
+    (tmp_path / "similar-2b").symlink_to(exported("qwen2")[1])
+    labels = [Labels(**dict.fromkeys(LABELS, value)) for value in (1.0, 0.0)]
+    write_data(
+        tmp_path / "steps.jsonl",
+        [replace(state, labels=labels[i % 2]) for i, state in enumerate(STATES)],
+    )
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})  # noqa: S102  # our own text
+
+    (saved,) = tmp_path.glob("policy-*")
+    after = transformers.AutoModelForCausalLM.from_pretrained(saved)
+    assert not torch.equal(weights(after), weights(policy))
 
 
 def online(
