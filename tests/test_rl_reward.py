@@ -100,10 +100,15 @@ def test_a_step_that_fails_has_no_reward_and_is_told(caplog: pytest.LogCaptureFi
     assert "1 of 4 completions have no reward" in caplog.text
 
 
-def test_a_row_without_an_instruction_has_no_reward() -> None:
-    found = rewards(RewardFunction(NumberScorer()), ["5 a", "6 b"], instruction=[None, "B"])
+def test_a_row_that_makes_no_step_has_no_reward() -> None:
+    found = rewards(
+        RewardFunction(NumberScorer()),
+        ["5 a", "6 b", "7 c"],
+        instruction=[None, "B", "C"],
+        history=[[], [], "click A"],
+    )
 
-    assert found == [None, 6.0]
+    assert found == [None, 6.0, None]
 
 
 def test_columns_that_cannot_be_right_are_refused() -> None:

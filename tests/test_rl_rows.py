@@ -236,7 +236,9 @@ def test_all_pairs_are_those_whose_scores_differ_enough(
     scorer = NumberScorer()
 
     found = list(
-        preferences_from_scores(states, scorer, margin, pairing="all", batch_size=batch_size)
+        preferences_from_scores(
+            states, scorer, min_margin=margin, pairing="all", batch_size=batch_size
+        )
     )
 
     wanted = sum(
@@ -304,7 +306,9 @@ def test_preferences_read_the_pictures_of_their_states(tmp_path: Path) -> None:
         )
     )
 
-    assert [one.screenshot() for one in scorer.calls[0]] == [PNG, PNG]
+    first, second = scorer.calls[0]
+    assert first.screenshot() == PNG
+    assert second.screenshot is first.screenshot
 
 
 @pytest.mark.parametrize(

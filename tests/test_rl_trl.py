@@ -292,6 +292,7 @@ def test_the_scripts_of_the_docs_train_a_policy(
     script = script.replace("seed=0", "seed=0, use_cpu=True, report_to='none'")
     # A random policy never names a candidate.
     script = script.replace("list_candidates=True", "").replace("length=64", "length=8")
+    script = script.replace("num_generations=8", "num_generations=2, per_device_train_batch_size=4")
     tokenizer.save_pretrained(tmp_path / "policy")
     (tmp_path / "similar-2b").symlink_to(exported("qwen2")[1])
     labels = [Labels(**dict.fromkeys(LABELS, value)) for value in (1.0, 0.0)]

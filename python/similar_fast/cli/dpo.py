@@ -208,7 +208,7 @@ class _Work:
             yield from preferences_from_scores(
                 states,
                 scorer,
-                self._args.min_margin,
+                min_margin=self._args.min_margin,
                 types=self._types,
                 pairing=self._args.pairing or "extremes",
                 screenshots=self._store,

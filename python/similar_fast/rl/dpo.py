@@ -25,6 +25,9 @@ __all__ = ["PreferenceForm", "step_dpo_rows", "step_pairs"]
 PreferenceForm = Literal["conversational", "standard"]
 """Messages, for models with a chat template; or plain texts."""
 
+# A difference of 0.5 between two means of rollouts may come out as 0.49999999999999994.
+_ROUNDING = 1e-9
+
 
 def step_pairs(records: Iterable[Record]) -> Iterator[PairRecord]:
     """The pairs of all records: those that are pairs, then of trajectories, then of states.
@@ -121,7 +124,7 @@ def _why_not(pair: PairRecord, types: Collection[Dimension], min_margin: float) 
     if better == worse:
         return "same action twice"
     margin = _margin(pair)
-    if min_margin > 0 and (margin is None or margin < min_margin):
+    if min_margin > 0 and (margin is None or margin < min_margin - _ROUNDING):
         return "margin unknown" if margin is None else "margin too small"
     return ""
 

@@ -28,7 +28,9 @@ class NamedValues:
     errors: Mapping[int, str]
 
 
-def value_columns(scorer: Scorer, steps: Sequence[Step], kinds: Sequence[Dimension]) -> NamedValues:
+def value_columns(
+    scorer: Scorer, steps: Sequence[Step], *, kinds: Sequence[Dimension]
+) -> NamedValues:
     """The scores of `steps` under each of `kinds`, in one call of the scorer where none fails.
 
     Args:

@@ -1,5 +1,6 @@
 """Pairs made by a reward model: the candidates of a state, ordered by their scores."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
@@ -26,8 +27,8 @@ Pairing = Literal["extremes", "all"]
 def preferences_from_scores(
     states: Iterable[StepRecord],
     scorer: Scorer,
-    min_margin: float = 0.0,
     *,
+    min_margin: float = 0.0,
     types: Collection[Dimension] = (Dimension.TOTAL,),
     pairing: Pairing = "extremes",
     screenshots: ScreenshotStore | None = None,
@@ -71,8 +72,8 @@ def preferences_from_scores(
     report(done, total)
     for batch in _batches(groups, batch_size):
         records = [record for group in batch for record in group]
-        steps = [_step(record, screenshots) for record in records]
-        found = value_columns(scorer, steps, wanted)
+        steps = _steps(records, screenshots)
+        found = value_columns(scorer, steps, kinds=wanted)
         for place, reason in sorted(found.errors.items()):
             failed(records[place], reason)
         first = 0
@@ -112,12 +113,17 @@ def _batches(groups: Sequence[list[StepRecord]], size: int) -> Iterator[list[lis
         yield batch
 
 
-def _step(record: StepRecord, store: ScreenshotStore | None) -> Step:
-    step = state_step(record, record.action)
-    if store is None or record.screenshot is None:
-        return step
-    picture = partial(store.open, record.screenshot)
-    return Step(step.instruction, step.history, step.action, step.observation, picture)
+def _steps(records: Sequence[StepRecord], store: ScreenshotStore | None) -> list[Step]:
+    """The records as steps; those of one picture share what opens it, so that it is opened once."""
+    steps = [state_step(record, record.action) for record in records]
+    if store is None:
+        return steps
+    names = {record.screenshot for record in records if record.screenshot is not None}
+    pictures = {name: partial(store.open, name) for name in names}
+    return [
+        dataclasses.replace(step, screenshot=pictures.get(record.screenshot or ""))
+        for step, record in zip(steps, records, strict=True)
+    ]
 
 
 def _ordered(

@@ -17,6 +17,8 @@ __all__ = ["RewardFunction"]
 
 logger = logging.getLogger(__name__)
 
+_NO_STEP = "the row has no instruction, or a history that is no list"
+
 
 class RewardFunction:
     """Rewards each completion with the score of the action that it is.
@@ -108,14 +110,14 @@ class RewardFunction:
         for i, action in enumerate(actions):
             if action is not None and (step := rows.step(i, action)) is not None:
                 steps[i] = step
-        found = value_columns(self._scorer, list(steps.values()), [self._kind])
+        found = value_columns(self._scorer, list(steps.values()), kinds=[self._kind])
         for k, i in enumerate(steps):
             if k not in found.errors:
                 rewards[i] = self._scaled(float(found.values[k, 0]))
         malformed = sum(action is None for action in actions)
         failed = n - malformed - len(steps) + len(found.errors)
         if failed:
-            reason = found.errors[min(found.errors)] if found.errors else "no instruction"
+            reason = found.errors[min(found.errors)] if found.errors else _NO_STEP
             logger.warning("%d of %d completions have no reward; the first: %s", failed, n, reason)
         self._log(columns.get("log_metric"), malformed / max(n, 1), failed / max(n, 1))
         return rewards
@@ -159,13 +161,13 @@ class _Rows:
         return [text for text in self._value("candidates", i) or () if isinstance(text, str)]
 
     def step(self, i: int, action: str) -> Step | None:
-        """The step of row `i`; None where the row has no instruction."""
-        instruction = self._value("instruction", i)
-        if not isinstance(instruction, str):
+        """The step of row `i`; None where it has no instruction, or a history that is a text."""
+        instruction, history = self._value("instruction", i), self._value("history", i)
+        if not isinstance(instruction, str) or isinstance(history, str):
             return None
         return Step(
             instruction,
-            tuple(map(str, self._value("history", i) or ())),
+            tuple(map(str, history or ())),
             action,
             str(self._value("observation", i) or ""),
             self._picture(self._value("screenshot", i)),
