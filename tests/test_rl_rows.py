@@ -148,10 +148,11 @@ def test_trajectories_become_pairs_at_their_first_difference() -> None:
 
 def test_candidates_are_those_of_the_state_in_an_order_that_tells_nothing() -> None:
     pair = make_pair(chosen=("b",), rejected=("c",))
-    better = make_pair(chosen=("d",), rejected=("a",))
+    better = make_pair(chosen=("d ",), rejected=(" a",))
     elsewhere = make_pair(chosen=("y",), rejected=("z",), task="2")
+    later = make_pair(chosen=("v",), rejected=("w",), history=("d",))
 
-    rows = list(step_dpo_rows([pair], candidates=[pair, better, elsewhere]))
+    rows = list(step_dpo_rows([pair], candidates=[pair, better, elsewhere, later, step("x")]))
 
     listed = rows[0]["prompt"][1]["content"].partition("[CANDIDATES]\n")[2].splitlines()
     assert listed[:-1] == ["1. a", "2. b", "3. c", "4. d"]
@@ -198,6 +199,14 @@ def test_prompt_rows_are_the_distinct_states_in_their_order(records: list) -> No
     assert list(dict.fromkeys(states)) == list(dict.fromkeys(wanted))
     assert all(row["prompt"][-1]["role"] == "user" for row in rows)
     assert all(row["candidates"] == sorted(set(row["candidates"])) for row in rows)
+
+
+def test_prompt_rows_have_one_row_for_each_state() -> None:
+    records = [step("a"), step("b"), step("c", history=("a",)), step("d", seed=1), step("a")]
+
+    rows = list(prompt_rows(records, list_candidates=True))
+
+    assert [row["candidates"] for row in rows] == [["a", "b"], ["c"], ["d"]]
 
 
 def test_prompt_rows_name_the_picture_for_the_reward_and_for_the_policy(tmp_path: Path) -> None:
