@@ -148,14 +148,14 @@ def test_trajectories_become_pairs_at_their_first_difference() -> None:
 
 def test_candidates_are_those_of_the_state_in_an_order_that_tells_nothing() -> None:
     pair = make_pair(chosen=("b",), rejected=("c",))
-    better = make_pair(chosen=("d ",), rejected=(" a",))
+    better = make_pair(chosen=("d ",), rejected=("b ",))
     elsewhere = make_pair(chosen=("y",), rejected=("z",), task="2")
     later = make_pair(chosen=("v",), rejected=("w",), history=("d",))
 
     rows = list(step_dpo_rows([pair], candidates=[pair, better, elsewhere, later, step("x")]))
 
     listed = rows[0]["prompt"][1]["content"].partition("[CANDIDATES]\n")[2].splitlines()
-    assert listed[:-1] == ["1. a", "2. b", "3. c", "4. d"]
+    assert listed[:-1] == ["1. b", "2. c", "3. d"]
 
 
 def test_images_are_the_paths_of_the_pictures(tmp_path: Path) -> None:
