@@ -22,7 +22,7 @@ from similar_fast.errors import DataError
 from similar_fast.processing.images import MAX_BYTES
 from similar_fast.types import Step
 
-__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_steps"]
+__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_screenshot", "read_steps"]
 
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line is no row."""
@@ -56,7 +56,9 @@ class StepRow:
         Args:
             folder: What `screenshot` starts from.
         """
-        shot = None if self.screenshot is None else partial(_read, folder / self.screenshot)
+        shot = (
+            None if self.screenshot is None else partial(read_screenshot, folder / self.screenshot)
+        )
         return [
             Step(self.instruction, self.history, action, self.observation, shot)
             for action in ((self.action,) if self.action is not None else self.actions)
@@ -99,8 +101,12 @@ def read_steps(path: Path) -> Iterator[Step]:
                 yield from parse_row(text, path=path, line=number).steps(path.parent)
 
 
-def _read(path: Path) -> bytes:
-    """The file's bytes; nothing is read of a device, a pipe or a file that is too large."""
+def read_screenshot(path: Path) -> bytes:
+    """The file's bytes; nothing is read of a device, a pipe or a file that is too large.
+
+    Raises:
+        DataError: It is one of these, or cannot be read.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -69,11 +69,26 @@ class ScreenshotStore:
             FileNotFoundError: There is no such picture.
             OSError: The file cannot be read.
         """
-        if not _NAME.fullmatch(name):
-            raise DataError(f"the screenshot {name!r:.100} is no SHA-256 with .png or .webp")
-        path = self.folder / name
+        path = self._place(name)
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
         if screenshot_name(data) != name:
             raise DataError("the screenshot does not hold what its name says", path=path)
         return data
+
+    def path(self, name: str) -> Path:
+        """Where the picture of that name lies; what the file holds is not read.
+
+        Raises:
+            DataError: The name is none of a picture.
+            FileNotFoundError: There is no such picture.
+        """
+        path = self._place(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"the screenshot {path} is missing")
+        return path
+
+    def _place(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise DataError(f"the screenshot {name!r:.100} is no SHA-256 with .png or .webp")
+        return self.folder / name

@@ -1,0 +1,1 @@
+"""A signal to train policies by: preference rows and a reward function in the forms TRL takes."""
