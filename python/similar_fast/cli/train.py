@@ -258,7 +258,7 @@ def _table_rows(plain: "Measured", gated: "Measured | None") -> Iterator[tuple[s
     for name, fit in plain.dimensions.items():
         share, pairs = plain.pair_accuracy.get(name), plain.pairs.get(name, 0)
         numbers = (_number(fit.r2), _number(fit.spearman), str(pairs), _percent(share))
-        yield name.replace("_", " "), *numbers
+        yield name, *numbers
     totals = {"total, plain sum": plain} | ({} if gated is None else {"total, gated": gated})
     for title, measured in totals.items():
         share, pairs = measured.pair_accuracy.get("total"), measured.pairs.get("total", 0)

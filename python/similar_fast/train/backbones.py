@@ -5,6 +5,7 @@ weights are transformers' modules, so they go back into a checkpoint.
 """
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -312,7 +313,10 @@ def _with_adapters(model: Any, rank: int) -> Any:  # noqa: ANN401  # modules of 
     except ImportError as err:
         raise ImportError('adapters need `pip install "similar-fast[train]"`') from err
     adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-    return get_peft_model(model, adapters)
+    with warnings.catch_warnings():
+        # peft asks transformers by an older name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return get_peft_model(model, adapters)
 
 
 def open_backbone(
