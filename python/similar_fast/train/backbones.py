@@ -281,7 +281,8 @@ class RowBackbone:
                 self.model = _with_adapters(self.model, settings.lora_rank)
             self._reference.model = self.model
         if settings.saves_memory:
-            self.model.gradient_checkpointing_enable()
+            newer = getattr(self.model, "activation_checkpointing_enable", None)
+            (newer or self.model.gradient_checkpointing_enable)()
             self.model.enable_input_require_grads()
 
     def encode(self, states: Sequence[State]) -> tuple[Tensor, Tensor]:
