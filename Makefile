@@ -189,11 +189,11 @@ bench-prefix: build ## shared prefixes beside whole prompts and transformers' ow
 
 RUNS ?= runs
 COLLECT := $(BIN)/similar-fast collect --workers 2 --resume
-BENCHMARK := --seeds 4000-4049 --rollouts 12 --min-rollouts 12 --width 4 --num-simulations 6
+BENCHMARK := --idle skip --seeds 4000-4049 --rollouts 12 --min-rollouts 12 --width 4 --num-simulations 6
 
 .PHONY: data-steps
 data-steps: build chromium ## data/miniwob-steps.jsonl.xz: labels of the 12 train tasks
-	$(COLLECT) --tasks train --seeds 1000-1099 --max-labels 20000 --out $(RUNS)/train
+	$(COLLECT) --tasks train --seeds 1000-1099 --max-labels 20000 --idle skip --out $(RUNS)/train
 	$(BIN)/similar-fast convert $(RUNS)/train/steps.jsonl data/miniwob-steps.jsonl.xz
 	cp $(RUNS)/train/manifest.json data/miniwob-steps.manifest.json
 
