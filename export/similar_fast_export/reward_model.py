@@ -47,6 +47,9 @@ DTYPES: dict[Dtype, str] = {
 }
 """How the weights can be stored, and the manifest's words for it."""
 
+_UNPACKED_INT8 = "int8 weights, one float scale for 64 of them (for a row of a table); rest float32"
+"""The same for a build whose int8 weights become float32 when a session opens."""
+
 _PROVENANCE = (
     "config.json",
     "preprocessor_config.json",
@@ -231,7 +234,7 @@ def _write(
         family=family,  # type: ignore[arg-type]  # a key of _BACKBONES
         hidden_size=source.hidden_size,
         max_positions=source.max_positions,
-        dtype=DTYPES[options.dtype],
+        dtype=_words(options.dtype, family),
         license=options.license_id,
         source=options.name or source.folder.resolve().name,
         files=tuple(describe_file(path) for path in sorted(folder.iterdir())),
@@ -240,6 +243,12 @@ def _write(
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def _words(dtype: Dtype, family: str) -> str:
+    """How the weights are stored, for the manifest."""
+    is_unpacked = family == "bert" and dtype == "int8"
+    return _UNPACKED_INT8 if is_unpacked else DTYPES[dtype]
 
 
 def _copy_files(source: Path, folder: Path) -> None:
