@@ -18,7 +18,18 @@ from similar_fast.errors import ModelError
 
 from similar_fast_export.weight import Weight
 
-__all__ = ["BOOL", "FLOAT", "FLOAT16", "INT8", "INT64", "UINT8", "Dtype", "Graph", "Shape", "Stored"]
+__all__ = [
+    "BOOL",
+    "FLOAT",
+    "FLOAT16",
+    "INT8",
+    "INT64",
+    "UINT8",
+    "Dtype",
+    "Graph",
+    "Shape",
+    "Stored",
+]
 
 Dtype = Literal["fp32", "fp16", "int8", "int4"]
 """How the matrices are stored; int8 and int4 leave tables float16 (a small model's int8 does not),
@@ -62,8 +73,8 @@ class Graph:
     Attributes:
         name: The graph's name.
         dtype: How matrices are stored, see `similar_fast_export.blocks.linear`.
-        unpacks_int8: Whether what dtype int8 stores becomes float32 when a session opens: as fast as
-            float32 and as large in memory. Otherwise it stays packed, and a product takes longer.
+        unpacks_int8: Whether what dtype int8 stores becomes float32 when a session opens: as fast
+            and as large in memory as float32. Otherwise it stays packed, and products take longer.
         real: Element type of a matrix product's inputs and result: FLOAT16 for fp16, else FLOAT.
     """
 
