@@ -134,7 +134,7 @@ def quantize(matrix: Floats, bits: int) -> tuple[NDArray[np.uint8], Floats]:
     numbers, scale = _rounded(matrix, bits, BLOCK_SIZE)
     packed = (numbers + np.float32(1 << (bits - 1))).astype(np.uint8)
     if bits == 4:
-        packed = packed[:, :, 0::2] | packed[:, :, 1::2] << 4
+        packed = packed[:, :, 0::2] | packed[:, :, 1::2] << np.uint8(4)
     return packed, scale
 
 
