@@ -189,13 +189,20 @@ bench-prefix: build ## shared prefixes beside whole prompts and transformers' ow
 
 RUNS ?= runs
 COLLECT := $(BIN)/similar-fast collect --workers 2 --resume
-BENCHMARK := --seeds 4000-4049 --rollouts 12 --min-rollouts 12 --width 4 --num-simulations 6
+BENCHMARK := --idle skip --seeds 4000-4049 --rollouts 12 --min-rollouts 12 --width 4 --num-simulations 6
 
 .PHONY: data-steps
 data-steps: build chromium ## data/miniwob-steps.jsonl.xz: labels of the 12 train tasks
-	$(COLLECT) --tasks train --seeds 1000-1099 --max-labels 20000 --out $(RUNS)/train
+	$(COLLECT) --tasks train --seeds 1000-1099 --max-labels 20000 --idle skip --out $(RUNS)/train
 	$(BIN)/similar-fast convert $(RUNS)/train/steps.jsonl data/miniwob-steps.jsonl.xz
 	cp $(RUNS)/train/manifest.json data/miniwob-steps.manifest.json
+
+.PHONY: data-steps-2
+data-steps-2: build chromium ## data/miniwob-steps-2.jsonl.xz: a second round, played by FIRST, a model of the first labels
+	$(COLLECT) --tasks train --seeds 1060-1099 --model $(FIRST) --device cpu --temperature 1.0 --epsilon 0.3 \
+	  --root-rollouts 20 --max-labels 12000 --out $(RUNS)/round2
+	$(BIN)/similar-fast convert $(RUNS)/round2/steps.jsonl data/miniwob-steps-2.jsonl.xz
+	cp $(RUNS)/round2/manifest.json data/miniwob-steps-2.manifest.json
 
 .PHONY: data-pairs
 data-pairs: build chromium ## data/srm-miniwob.jsonl.xz: the benchmark of our own
@@ -211,6 +218,30 @@ data-pairs: build chromium ## data/srm-miniwob.jsonl.xz: the benchmark of our ow
 data-pictures: build chromium ## the screenshots of data/srm-miniwob.jsonl.xz, into runs/
 	$(BIN)/similar-fast screenshots data/srm-miniwob.jsonl.xz --store $(RUNS)/screenshots \
 	  --out $(RUNS)/srm-miniwob-pictures.jsonl
+
+# similar-mini again from scratch: BACKBONE is the folder of sentence-transformers/all-MiniLM-L6-v2, fetched by
+# `hf download sentence-transformers/all-MiniLM-L6-v2 --local-dir $(BACKBONE)`. Forty minutes a seed on one core.
+
+BACKBONE ?= $(RUNS)/all-MiniLM-L6-v2
+TRAINING_SEED ?= 0
+MINI_RUN := $(RUNS)/mini-s$(TRAINING_SEED)
+TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 --mark-overlap \
+  --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --plain-share 0.12 --gate-widths 128,128 \
+  --gate-steps 300 --gate-batch 512 --threads 1 --name similar-mini --license Apache-2.0 --seed $(TRAINING_SEED) --resume
+
+.PHONY: mini
+mini: build ## train similar-mini with TRAINING_SEED and put it into python/similar_fast_mini/reward
+	@test -f $(BACKBONE)/model.safetensors || (echo "no model.safetensors in $(BACKBONE): see the Makefile"; exit 1)
+	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --out $(MINI_RUN)
+	rm -rf $(RUNS)/mini-int8
+	PYTHONPATH=export $(BIN)/python -m similar_fast_export.cli $(MINI_RUN)/checkpoint $(RUNS)/mini-int8 --dtype int8 \
+	  --inputs data/miniwob-steps.jsonl.xz --mark-overlap --max-history 4 --name similar-mini --license Apache-2.0
+	rm -rf python/similar_fast_mini/reward
+	mv $(RUNS)/mini-int8 python/similar_fast_mini/reward
+
+.PHONY: mini-shuffled
+mini-shuffled: build ## the control: the same training on shuffled labels, into $(RUNS)/shuffled
+	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --shuffle-labels --out $(RUNS)/shuffled
 
 # Whether the model helps: `make mini-eval` goes on from the committed rows; all arms take hours.
 

@@ -13,7 +13,7 @@ from similar_fast.embedding import EmbeddingScorer
 from similar_fast.runtime import Session, open_session
 from similar_fast.types import Step
 
-MODEL = Path(similar_fast_mini.__file__).parent / "model"
+MODEL = Path(similar_fast_mini.__file__).parent / "embedding"
 INSTRUCTION = "Press the login button."
 CANDIDATES = (
     'type "elda" into textbox "Username"',

@@ -32,6 +32,38 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
     return export
 
 
+@pytest.fixture
+def shipped_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Called with `kind=folder`: the installed package then ships these models alone."""
+    from similar_fast import shipped  # noqa: PLC0415  # most tests need it not
+
+    package = tmp_path / "similar_fast_mini"
+    elsewhere = shipped.importlib.resources.files
+
+    def ship(**models: Path) -> Path:
+        package.mkdir()
+        for kind, folder in models.items():
+            (package / kind).symlink_to(folder, target_is_directory=True)
+        monkeypatch.setattr(
+            shipped.importlib.resources,
+            "files",
+            lambda name: package if name == package.name else elsewhere(name),
+        )
+        return package
+
+    return ship
+
+
+@pytest.fixture
+def shipped_reward(exported: Export, shipped_folder: Callable[..., Path]) -> Path:
+    """A small random reward model, which stands in for the one of `similar_fast_mini`."""
+    import similar_fast_mini  # noqa: PLC0415  # as above
+
+    folder = exported("bert")[1]
+    shipped_folder(reward=folder, embedding=Path(similar_fast_mini.__file__).parent / "embedding")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser_page() -> "Iterator[Page]":
     """A page of a real Chromium, for the tests of one file."""

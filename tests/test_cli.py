@@ -14,6 +14,7 @@ from similar_fast.cli import main
 from similar_fast.cli.arguments import dimension_weights, seeds, words
 from similar_fast.envs.recorded import Recorded
 from similar_fast.errors import EnvError
+from similar_fast.manifest import read_manifest
 from similar_fast.types import Observation
 
 
@@ -410,7 +411,7 @@ def test_demo_solves_recorded_tasks_and_writes_its_report(
 ) -> None:
     report = tmp_path / "demo.html"
 
-    code, out, _ = run(capsys, "demo", "--json", "--report", str(report))
+    code, out, _ = run(capsys, "demo", "--scorer", "embedding", "--json", "--report", str(report))
 
     document = json.loads(out)
     assert code == 0
@@ -418,6 +419,7 @@ def test_demo_solves_recorded_tasks_and_writes_its_report(
     assert report.stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("shipped_reward")
 def test_demo_explains_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = str(tmp_path / "demo.html")
     argv = ("demo", "--num-simulations", "8", "--budget", "16", "--report", report, "--explain")
@@ -432,15 +434,18 @@ def test_demo_explains_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixtu
             assert all(sentence in text for sentence in step["sentences"])
 
 
+@pytest.mark.usefixtures("shipped_reward")
 def test_demo_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "demo", "--report", str(tmp_path / "demo.html"))
+    report = str(tmp_path / "demo.html")
+    code, out, _ = run(capsys, "demo", "--num-simulations", "8", "--report", report)
 
     assert code == 0
     assert "click" in out
     assert "environment steps" in out
-    assert str(tmp_path / "demo.html") in out.replace("\n", "")
+    assert report in out.replace("\n", "")
 
 
+@pytest.mark.usefixtures("shipped_reward")
 def test_doctor_tells_versions_and_states(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "doctor", "--json")
 
@@ -449,6 +454,21 @@ def test_doctor_tells_versions_and_states(capsys: pytest.CaptureFixture[str]) ->
     assert findings["similar-fast"]["detail"] == __version__
     assert "CPUExecutionProvider" in findings["inference"]["detail"]
     assert {finding["state"] for finding in findings.values()} <= {"ok", "absent"}
+    assert findings["reward model"]["detail"] == "checkpoint, runs on CPUExecutionProvider"
+    assert findings["default scorer"]["state"] in {"ok", "absent"}
+
+
+def test_doctor_finds_fault_with_a_package_without_the_reward_model(
+    shipped_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped_folder(embedding=Path(similar_fast_mini.__file__).parent / "embedding")
+
+    code, out, _ = run(capsys, "doctor", "--json")
+
+    findings = {finding["name"]: finding for finding in json.loads(out)}
+    assert code == 1
+    assert findings["reward model"]["state"] == "fault"
+    assert "has no folder reward" in findings["reward model"]["detail"]
 
 
 def test_the_help_needs_no_heavy_import() -> None:
@@ -465,21 +485,25 @@ def test_the_help_needs_no_heavy_import() -> None:
 
 
 def test_search_is_guided_by_a_reward_model(
-    exported: Callable[[str], tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
+    exported: Callable[[str], tuple[Path, Path]],
+    shipped_reward: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     task, seed = first_recording()
     _, folder = exported("qwen2")
     argv = ("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed), "--json")
-    argv += ("--scorer", "reward", "--num-simulations", "4")
+    argv += ("--num-simulations", "4")
 
     code, out, _ = run(capsys, *argv, "--model", str(folder))
-    refused, _, without = run(capsys, *argv)
+    default, shipped, _ = run(capsys, *argv)
     wrong, _, embedding = run(
-        capsys, *argv, "--model", str(Path(similar_fast_mini.__file__).parent / "model")
+        capsys, *argv, "--model", str(Path(similar_fast_mini.__file__).parent / "embedding")
     )
 
-    assert code == 0
+    digests = {file.name: file.sha256 for file in read_manifest(shipped_reward).files}
+    assert (code, default, wrong) == (0, 0, 3)
     assert json.loads(out)["arm"].startswith("search(reward:")
-    assert (refused, wrong) == (3, 3)
-    assert "--scorer reward needs a model" in without
+    shipped_digest = digests["decoder.onnx"][:8]
+    assert json.loads(shipped)["arm"].startswith(f"search(reward:{shipped_digest}")
+    assert json.loads(shipped)["arm"] != json.loads(out)["arm"]
     assert "has no decoder.onnx" in embedding

@@ -248,7 +248,7 @@ def test_inspect_tells_a_reward_model(
 
 
 def test_inspect_tells_an_embedding_model(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = Path(similar_fast_mini.__file__).parent / "model"
+    folder = Path(similar_fast_mini.__file__).parent / "embedding"
 
     code, text, _ = run(capsys, "inspect", folder)
     _, document, _ = run(capsys, "inspect", folder, "--json")
@@ -265,7 +265,7 @@ def test_inspect_tells_an_embedding_model(capsys: pytest.CaptureFixture[str]) ->
 def test_inspect_finds_an_altered_file_unless_it_may_not_look(
     exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(exported("bert")[1], tmp_path / "model")
+    folder = shutil.copytree(exported("bert")[1], tmp_path / "embedding")
     data = bytearray((folder / "decoder.onnx").read_bytes())
     data[1000] ^= 1
     (folder / "decoder.onnx").write_bytes(data)
@@ -287,7 +287,7 @@ def test_inspect_finds_an_altered_file_unless_it_may_not_look(
 def test_inspect_finds_a_missing_and_a_shortened_file(
     more: tuple[str, ...], exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(exported("bert")[1], tmp_path / "model")
+    folder = shutil.copytree(exported("bert")[1], tmp_path / "embedding")
     os.truncate(folder / "heads.onnx", 10)
 
     short, _, short_err = run(capsys, "inspect", folder, *more)
@@ -305,10 +305,10 @@ def test_inspect_tells_what_the_export_measured(
     exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_reward_model(
-        exported("qwen2")[0], tmp_path / "model", ExportOptions(random_heads=0, verify=True)
+        exported("qwen2")[0], tmp_path / "embedding", ExportOptions(random_heads=0, verify=True)
     )
 
-    _, text, _ = run(capsys, "inspect", tmp_path / "model")
+    _, text, _ = run(capsys, "inspect", tmp_path / "embedding")
 
     assert "checks of the export" in text
     assert "transformers_max_error_total" in text

@@ -71,7 +71,7 @@ def test_labels_of_the_known_solution() -> None:
 
 
 @pytest.mark.parametrize("action", [NOTHING, BROKEN])
-def test_idle_action_gets_no_rollout_and_no_label(action: Action) -> None:
+def test_idle_action_gets_no_rollout(action: Action) -> None:
     plays = player(LockEnv())
     plays.look()
 
@@ -80,9 +80,24 @@ def test_idle_action_gets_no_rollout_and_no_label(action: Action) -> None:
     edge = plays.trie.edge((), action)
     assert edge.is_idle
     assert edge.rollouts == 0
-    labelled = {step.action for step in episode().steps}
+    labelled = {step.action for step in episode(how=replace(SETTINGS, idle="skip")).steps}
     assert action not in labelled
     assert press("a") in labelled
+
+
+def test_idle_action_has_the_odds_of_its_state_and_no_progress() -> None:
+    steps = episode().steps
+    by_path = {(*step.path, step.action): step for step in steps}
+    idle = [step for step in steps if step.edge.is_idle]
+
+    assert idle
+    assert {step.path == () for step in idle} == {True, False}
+    for step in idle:
+        assert (step.labels.helpfulness, step.labels.efficiency, step.coherence) == (0, 0, 0)
+        if step.path in by_path:
+            before = by_path[step.path]
+            assert step.labels.odds_of_success == before.labels.odds_of_success
+            assert step.edge.rollouts == before.edge.rollouts
 
 
 def test_same_arguments_give_the_same_episode() -> None:
@@ -108,7 +123,6 @@ def test_labels_need_two_rollouts_or_an_ending() -> None:
 
     assert steps
     assert all(step.edge.is_final or step.edge.rollouts >= 2 for step in steps)
-    assert all(not step.edge.is_idle for step in steps)
 
 
 def test_one_rollout_is_a_label_where_no_more_are_asked_for() -> None:

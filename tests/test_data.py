@@ -16,11 +16,18 @@ from similar_fast.srm.readers import read_data
 
 DATA = Path(__file__).parents[1] / "data"
 STEPS, PAIRS = DATA / "miniwob-steps.jsonl.xz", DATA / "srm-miniwob.jsonl.xz"
+ROUNDS = [STEPS, DATA / "miniwob-steps-2.jsonl.xz"]
+
+
+@pytest.fixture(scope="module", params=ROUNDS, ids=lambda path: path.name.removesuffix(".jsonl.xz"))
+def path(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
-def steps() -> list[StepRecord]:
-    found = list(read_data(STEPS))
+def steps(path: Path) -> list[StepRecord]:
+    found = list(read_data(path))
     assert all(isinstance(record, StepRecord) for record in found)
     return found  # type: ignore[return-value]  # asserted
 
@@ -32,11 +39,13 @@ def pairs() -> list[PairRecord]:
     return found  # type: ignore[return-value]  # asserted
 
 
-def test_steps_are_those_of_their_manifest(steps: list[StepRecord]) -> None:
-    manifest = json.loads((DATA / "miniwob-steps.manifest.json").read_text())
-    content = lzma.decompress(STEPS.read_bytes())
+def test_steps_are_those_of_their_manifest(path: Path, steps: list[StepRecord]) -> None:
+    manifest = json.loads(
+        path.with_name(path.name.replace(".jsonl.xz", ".manifest.json")).read_text()
+    )
+    content = lzma.decompress(path.read_bytes())
 
-    assert len(steps) == manifest["steps"]["labels"] >= 20_000
+    assert len(steps) == manifest["steps"]["labels"] >= 6_000
     assert hashlib.sha256(content).hexdigest() == manifest["steps"]["sha256"]
     assert Counter(step.task for step in steps) == manifest["labels_by_task"]
     assert label_statistics(steps) == manifest["labels"]

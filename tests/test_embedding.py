@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from similar_fast import embedding
+from similar_fast import shipped
 from similar_fast.embedding import EmbeddingScorer
 from similar_fast.errors import InferenceError, ModelError
 from similar_fast.protocols import Scorer
@@ -211,7 +211,7 @@ def test_missing_package_is_a_model_error_that_says_what_to_install(
     def missing(name: str) -> Path:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(embedding.importlib.resources, "files", missing)
+    monkeypatch.setattr(shipped.importlib.resources, "files", missing)
 
     with pytest.raises(ModelError, match="pip install similar-fast-mini"):
         EmbeddingScorer()

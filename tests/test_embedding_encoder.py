@@ -21,7 +21,7 @@ from similar_fast.manifest import (
 from similar_fast.prompts import fit_tokens, passage_parts, query_parts
 from similar_fast.types import Step
 
-MODEL = Path(similar_fast_mini.__file__).parent / "model"
+MODEL = Path(similar_fast_mini.__file__).parent / "embedding"
 
 
 class Recorder:

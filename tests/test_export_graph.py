@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similar_fast.errors import ModelError
-from similar_fast_export.graph import FLOAT, FLOAT16, UINT8, Dtype, Graph, Stored
-from similar_fast_export.quantize import BLOCK_SIZE, quantize, quantized_product
+from similar_fast.runtime import open_session
+from similar_fast_export.graph import FLOAT, FLOAT16, INT64, UINT8, Dtype, Graph, Stored
+from similar_fast_export.quantize import (
+    BLOCK_SIZE,
+    quantize,
+    quantized_product,
+    quantized_rows,
+    unpacked_product,
+)
 from similar_fast_export.weight import Weight, joined
 
 PAGE = 4096
@@ -238,6 +245,41 @@ def test_product_equals_that_of_the_dequantised_weights(
 
     expected = x.astype(np.float64) @ dequantised(*quantize(matrix, bits), bits).T
     assert np.abs(run(tmp_path / "g.onnx", x=x) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(("inputs", "block"), [(128, 64), (96, 32)])
+def test_unpacked_product_equals_that_of_weights_rounded_in_blocks(
+    tmp_path: Path, inputs: int, block: int
+) -> None:
+    matrix, x = draw(40, inputs) / np.float32(inputs**0.5), draw(7, inputs, seed=1)
+    graph = Graph("g", dtype="int8", unpacks_int8=True)
+    result = unpacked_product(graph, graph.input("x", FLOAT, ["N", inputs]), "w", Weight.of(matrix))
+    graph.output("y", result, type_=FLOAT, shape=["N", 40])
+    graph.save(tmp_path / "g.onnx")
+
+    y = open_session(tmp_path / "g.onnx", providers="cpu").run({"x": x})["y"]
+
+    blocks = matrix.reshape(40, -1, block).astype(np.float64)
+    greatest = np.abs(blocks).argmax(2)[:, :, None]
+    scale = -np.take_along_axis(blocks, greatest, 2) / 128
+    rounded = np.clip(np.rint(blocks / scale), -128, 127) * scale
+    assert np.abs(y - x @ rounded.reshape(matrix.shape).T).max() < 1e-5
+    assert np.abs(y - x @ matrix.T).max() > 1e-4
+
+
+def test_rows_of_an_int8_table_are_within_one_step(tmp_path: Path) -> None:
+    table = draw(50, 24) * np.logspace(-3, 3, 50, dtype=np.float32)[:, None]
+    graph = Graph("g", dtype="int8", unpacks_int8=True)
+    ids = graph.input("ids", INT64, ["N"])
+    found = quantized_rows(graph, ids, "t", Weight.of(table))
+    graph.output("y", found, type_=FLOAT, shape=["N", 24])
+    graph.save(tmp_path / "g.onnx")
+
+    y = run(tmp_path / "g.onnx", ids=np.array([49, 0, 7, 7]))
+
+    step = np.abs(table).max(1, keepdims=True)[[49, 0, 7, 7]] / 128
+    assert (np.abs(y - table[[49, 0, 7, 7]]) <= step * 1.001).all()
+    assert (np.abs(y - table[[49, 0, 7, 7]]) > step / 10).any()
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])

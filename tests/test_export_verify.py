@@ -1,6 +1,7 @@
 """What an export is held against: transformers, and float32 for quantised builds."""
 
 import json
+import lzma
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from exports import (
 from similar_fast.errors import DataError, ModelError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import HeadsSpec, read_manifest
+from similar_fast.records import Labels, StepRecord, encode_record
+from similar_fast.reward import RewardModel
 from similar_fast_export import reward_model, verify
 from similar_fast_export.graph import Dtype, Graph
-from similar_fast_export.reward_model import DTYPES
+from similar_fast_export.reward_model import dtype_words
 from similar_fast_export.verify import check_scores, pair_agreement, read_states
 
 if TYPE_CHECKING:
@@ -123,7 +126,7 @@ def test_smaller_builds_load_and_score_near_fp32(
 
     difference = np.abs(scores(tmp_path / "m", family) - scores(whole, family)).max()
     assert 0 < difference < TOLERANCES[dtype]
-    assert manifest.dtype == DTYPES[dtype]
+    assert manifest.dtype == dtype_words(dtype, family)
     size = sum(path.stat().st_size for path in (tmp_path / "m").glob("*.onnx*"))
     assert size < 0.8 * sum(path.stat().st_size for path in whole.glob("*.onnx*"))
 
@@ -202,10 +205,39 @@ def test_rows_of_one_state_are_put_together(tmp_path: Path) -> None:
 
     assert [[step.action for step in steps] for steps in states] == [
         ["1", "3"],
-        ["2"],
         ["4", "5"],
-        ["6"],
     ]
+
+
+def test_collected_steps_are_read_packed_and_so_many_states_evenly(tmp_path: Path) -> None:
+    records = [
+        StepRecord(
+            environment="miniwob",
+            task="t",
+            trajectory="t/1",
+            step=1,
+            instruction=f"state {i // 2}",
+            action=f"action {i}",
+            labels=Labels(helpfulness=0.5),
+        )
+        for i in range(20)
+    ]
+    path = tmp_path / "steps.jsonl.xz"
+    path.write_bytes(lzma.compress(b"\n".join(map(encode_record, records))))
+
+    every = read_states(path, has_vision=False)
+    some = read_states(path, has_vision=False, max_states=4)
+
+    assert [len(steps) for steps in every] == [2] * 10
+    assert [steps[0].instruction for steps in some] == [f"state {i}" for i in (0, 2, 5, 7)]
+
+
+def test_packed_inputs_that_are_broken_name_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "steps.jsonl.xz"
+    path.write_bytes(lzma.compress(b'{"instruction": "x", "actions": ["a", "b"]}\n' * 99)[:-40])
+
+    with pytest.raises(DataError, match=r"steps\.jsonl\.xz:\d+: the compressed file is broken"):
+        read_states(path, has_vision=False)
 
 
 @pytest.mark.parametrize("has_vision", [False, True])
@@ -230,3 +262,35 @@ def test_table_of_a_quantised_build_is_float16_as_the_manifest_says(
     assert onnx.TensorProto.FLOAT16 not in types.values()
     assert onnx.TensorProto.UINT8 in types.values()
     assert "tables float16, the rest float32" in manifest.dtype
+
+
+def test_small_model_in_int8_keeps_its_tables_in_int8_as_the_manifest_says(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "MIN_RANK_AGREEMENT", 0.0)
+
+    manifest = export(exported("bert")[0], tmp_path / "m", dtype="int8")
+
+    graph = onnx.load(str(tmp_path / "m" / "decoder.onnx")).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert types["embeddings.word_embeddings"] == onnx.TensorProto.INT8
+    assert types["embeddings.position_embeddings"] == onnx.TensorProto.INT8
+    assert {onnx.TensorProto.FLOAT16, onnx.TensorProto.UINT8}.isdisjoint(types.values())
+    assert "MatMulNBits" not in {node.op_type for node in graph.node}
+    assert manifest.dtype.startswith("int8 weights, one float scale for 64 of them (for a row")
+
+
+def test_small_model_in_int8_scores_a_step_the_same_alone_and_among_others(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "MIN_RANK_AGREEMENT", 0.0)
+    export(exported("bert")[0], tmp_path / "m", dtype="int8")
+    model = RewardModel(tmp_path / "m", providers="cpu")
+    states = verify.random_states(0, has_vision=False)
+
+    together = model.score([step for steps in states for step in steps]).total
+
+    model.clear_caches()
+    alone = [model.score([step]).total[0] for steps in states for step in steps]
+    assert np.abs(together - alone).max() < 1e-5
+    assert np.ptp(together) > 0.01

@@ -13,7 +13,7 @@ from similar_fast.errors import ModelError
 from similar_fast.manifest import MANIFEST_NAME, EmbeddingSpec, read_manifest
 
 PACKAGE = Path(__file__).parents[1] / "python" / "similar_fast_mini"
-MODEL = PACKAGE / "model"
+MODEL = PACKAGE / "embedding"
 MAX_BYTES = 25_000_000
 # The tokenizer.json that sentence-transformers/all-MiniLM-L6-v2 was published with.
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
@@ -116,8 +116,18 @@ def test_wheel_builds_and_holds_the_model(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("similar_fast_mini-*-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        model = archive.read("similar_fast_mini/model/model.onnx")
-    expected = {f"similar_fast_mini/model/{path.name}" for path in MODEL.iterdir()}
+        model = archive.read("similar_fast_mini/embedding/model.onnx")
+        offers = next(name for name in names if name.endswith("entry_points.txt"))
+        offered = archive.read(offers).decode()
+    expected = {
+        f"similar_fast_mini/{path.relative_to(PACKAGE).as_posix()}"
+        for folder in ("embedding", "reward")
+        for path in (PACKAGE / folder).glob("*")
+    }
     assert expected | {"similar_fast_mini/__init__.py"} <= names
     assert any(name.endswith("NOTICE") for name in names)
+    assert offered.split("\n")[:2] == [
+        "[similar_fast.scorers]",
+        "default = similar_fast.reward:RewardModel",
+    ]
     assert model == (MODEL / "model.onnx").read_bytes()

@@ -19,7 +19,7 @@ from similar_fast_export.embedding import export_embedding, rank_agreement
 
 HIDDEN, WIDE, LAYERS, HEADS, POSITIONS = 64, 128, 2, 4, 32
 CONFIG = BertConfig(HIDDEN, LAYERS, HEADS, 1e-12, POSITIONS)
-TOKENIZER = Path(similar_fast_mini.__file__).parent / "model" / "tokenizer.json"
+TOKENIZER = Path(similar_fast_mini.__file__).parent / "embedding" / "tokenizer.json"
 NAMES = {"name": "test/tiny", "license_id": "Apache-2.0"}
 
 Weights = dict[str, np.ndarray]

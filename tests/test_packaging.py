@@ -59,7 +59,7 @@ def test_wheel_is_one_for_all_pythons_and_holds_its_data(built: Path) -> None:
 
 def test_wheel_is_small_and_the_model_is_apart(built: Path) -> None:
     assert wheel(built, "similar_fast").stat().st_size < 4e6
-    assert wheel(built, "similar_fast_mini").stat().st_size < 25e6
+    assert wheel(built, "similar_fast_mini").stat().st_size < 50e6
 
 
 def test_sdist_builds_alone(built: Path) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from similar_fast.baselines import ConstantScorer, LexicalScorer
-from similar_fast.embedding import EmbeddingScorer, default_model
+from similar_fast.embedding import EmbeddingScorer
 from similar_fast.manifest import read_manifest
 from similar_fast.protocols import Environment, Scorer
 from similar_fast.reward import RewardModel
 from similar_fast.scoring import candidate_steps
+from similar_fast.shipped import shipped_model
 from similar_fast.types import Action, Step
 from uplift.plan import CONSTANT, EMBEDDING, HEURISTIC
 
@@ -76,7 +77,7 @@ class Guides:
             totals = self._make(guide).score(self._steps).total.astype(float).tolist()
             text = json.dumps([round(total, _DIGITS) for total in totals])
             return hashlib.sha256(text.encode()).hexdigest()[:8]
-        folder = default_model() if guide == EMBEDDING else self._models[guide]
+        folder = shipped_model("embedding") if guide == EMBEDDING else self._models[guide]
         return read_manifest(folder, verify=False).fingerprint[:8]
 
 

@@ -16,6 +16,7 @@ from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import DECODER_NAME, Decoder, Rows
 from similar_fast_export.decoder_config import DecoderConfig
 from similar_fast_export.graph import FLOAT, FLOAT16, Dtype
+from similar_fast_export.quantize import quantized_rows
 
 __all__ = ["build_bert"]
 
@@ -73,6 +74,8 @@ def _read_config(checkpoint: Checkpoint) -> DecoderConfig:
 class BertDecoder(Decoder):
     """The encoder's layers within a decoder's rows, masks, keys and values."""
 
+    unpacks_int8 = True
+
     def grow(self) -> None:
         """The whole graph; the last layer at the scored tokens alone, see `Decoder.grow`."""
         self.declare_inputs()
@@ -97,8 +100,10 @@ class BertDecoder(Decoder):
         """Rows of an embedding: `[B*S, hidden]` float32."""
         graph = self.graph
         weight = self.part.weight(f"embeddings.{name}.weight", rows, self.config.hidden_size)
-        type_ = FLOAT if graph.dtype == "fp32" else FLOAT16
         flat = graph.node("Reshape", ids, graph.ints(-1))
+        if graph.unpacks_int8:
+            return quantized_rows(graph, flat, f"embeddings.{name}", weight)
+        type_ = FLOAT if graph.dtype == "fp32" else FLOAT16
         found = graph.node("Gather", graph.weight(f"embeddings.{name}", weight, type_=type_), flat)
         return found if type_ == FLOAT else graph.cast(found, FLOAT)
 

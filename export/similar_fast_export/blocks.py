@@ -7,7 +7,7 @@ says which of the two its values have.
 import numpy as np
 
 from similar_fast_export.graph import FLOAT, Graph
-from similar_fast_export.quantize import BLOCK_SIZE, quantized_product
+from similar_fast_export.quantize import BLOCK_SIZE, quantized_product, unpacked_product
 from similar_fast_export.weight import Weight
 
 __all__ = [
@@ -40,7 +40,8 @@ def linear(
         bias: `[outputs]`.
     """
     if graph.dtype in {"int8", "int4"} and matrix.shape[1] % BLOCK_SIZE == 0:
-        product = quantized_product(graph, value, f"{name}.weight", matrix)
+        make = unpacked_product if graph.unpacks_int8 else quantized_product
+        product = make(graph, value, f"{name}.weight", matrix)
     else:
         product = graph.node("MatMul", value, graph.weight(f"{name}.weight", matrix.transposed()))
     if bias is None:

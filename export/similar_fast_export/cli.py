@@ -26,7 +26,7 @@ exit codes: 0 done, 1 refused or failed (and nothing was written), 2 usage, 130 
 examples:
   similar-fast-export convert regression.pt heads.safetensors --gating gating.pt
   similar-fast-export Qwen2-VL-2B-Similar similar-2b --heads heads.safetensors --verify
-  similar-fast-export Qwen2-VL-2B-Similar similar-2b-int8 --dtype int8 --inputs steps.jsonl
+  similar-fast-export Qwen2-VL-2B-Similar similar-2b-int8 --dtype int8 --inputs steps.jsonl.xz
 """
 
 _EXTRAS = {"huggingface_hub": "hub"}
@@ -74,6 +74,7 @@ def _run_model(options: argparse.Namespace) -> None:
                 name=options.name or (options.checkpoint if options.from_hub else None),
                 license_id=options.license,
                 inputs=options.inputs,
+                max_states=options.max_states,
                 verify=options.verify,
                 seed=options.seed,
                 marks_overlap=options.mark_overlap,
@@ -277,8 +278,16 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
         "--inputs",
         type=Path,
         metavar="FILE",
-        help="JSON lines of steps, as `similar-fast score` takes them, to compare int8 or int4 "
-        "with fp32 on (default: 25 tasks of our own)",
+        help="JSON lines of steps, as `similar-fast score` takes them or as they were collected, "
+        "also packed (.gz, .xz), to compare int8 or int4 with fp32 on (default: 25 tasks of our "
+        "own)",
+    )
+    group.add_argument(
+        "--max-states",
+        type=_count,
+        default=500,
+        metavar="N",
+        help="how many states of --inputs, evenly over the file (default: 500)",
     )
 
 

@@ -82,13 +82,16 @@ class Decoder:
         graph: What grows.
         config: The sizes.
         part: The weights.
+        unpacks_int8: As of `Graph`; a family of small models overrides it.
         present: The keys and values that became outputs so far, by the outputs' names.
         key_waves: Cosine and sine for the keys, set by `grow`; None where positions are no
             rotation.
     """
 
+    unpacks_int8 = False
+
     def __init__(self, config: DecoderConfig, part: Part, *, dtype: Dtype) -> None:
-        self.graph = Graph("decoder", dtype=dtype)
+        self.graph = Graph("decoder", dtype=dtype, unpacks_int8=self.unpacks_int8)
         self.config = config
         self.part = part
         self.present: dict[str, str] = {}

@@ -18,13 +18,26 @@ from similar_fast.errors import ModelError
 
 from similar_fast_export.weight import Weight
 
-__all__ = ["BOOL", "FLOAT", "FLOAT16", "INT64", "UINT8", "Dtype", "Graph", "Shape", "Stored"]
+__all__ = [
+    "BOOL",
+    "FLOAT",
+    "FLOAT16",
+    "INT8",
+    "INT64",
+    "UINT8",
+    "Dtype",
+    "Graph",
+    "Shape",
+    "Stored",
+]
 
 Dtype = Literal["fp32", "fp16", "int8", "int4"]
-"""How the matrices are stored; int8 and int4 leave tables float16, the rest float32."""
+"""How the matrices are stored; int8 and int4 leave tables float16 (a small model's int8 does not),
+the rest float32."""
 
 FLOAT, FLOAT16 = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
-INT64, BOOL, UINT8 = int(TensorProto.INT64), int(TensorProto.BOOL), int(TensorProto.UINT8)
+INT64, BOOL = int(TensorProto.INT64), int(TensorProto.BOOL)
+INT8, UINT8 = int(TensorProto.INT8), int(TensorProto.UINT8)
 
 Shape = Sequence[int | str]
 """Sizes; a name stands for one that is known at run time only."""
@@ -60,12 +73,15 @@ class Graph:
     Attributes:
         name: The graph's name.
         dtype: How matrices are stored, see `similar_fast_export.blocks.linear`.
+        unpacks_int8: Whether what dtype int8 stores becomes float32 when a session opens: as fast
+            and as large in memory as float32. Otherwise it stays packed, and products take longer.
         real: Element type of a matrix product's inputs and result: FLOAT16 for fp16, else FLOAT.
     """
 
-    def __init__(self, name: str, *, dtype: Dtype = "fp32") -> None:
+    def __init__(self, name: str, *, dtype: Dtype = "fp32", unpacks_int8: bool = False) -> None:
         self.name = name
         self.dtype = dtype
+        self.unpacks_int8 = unpacks_int8 and dtype == "int8"
         self.real = FLOAT16 if dtype == "fp16" else FLOAT
         self._nodes: list[NodeProto] = []
         self._inputs: list[ValueInfoProto] = []

@@ -34,10 +34,10 @@ from similar_fast_export.mllama import build_mllama
 from similar_fast_export.progress import Meter, Watch
 from similar_fast_export.reference import check_installed
 from similar_fast_export.scratch import scratch_beside
-from similar_fast_export.verify import check_ranks, check_scores, read_states
+from similar_fast_export.verify import MAX_STATES, check_ranks, check_scores, read_states
 from similar_fast_export.vision_qwen import build_vision
 
-__all__ = ["DTYPES", "ExportOptions", "export_reward_model"]
+__all__ = ["DTYPES", "ExportOptions", "dtype_words", "export_reward_model"]
 
 DTYPES: dict[Dtype, str] = {
     "fp32": "float32",
@@ -45,7 +45,10 @@ DTYPES: dict[Dtype, str] = {
     "int8": "int8 weights, one float scale for 32 of them; tables float16, the rest float32",
     "int4": "int4 weights, one float scale for 32 of them; tables float16, the rest float32",
 }
-"""How the weights can be stored, and the manifest's words for it."""
+"""How the weights can be stored, and the manifest's words for it; `dtype_words` knows more."""
+
+_UNPACKED_INT8 = "int8 weights, one float scale for 64 of them (for a row of a table); rest float32"
+"""The same for a build whose int8 weights become float32 when a session opens."""
 
 _PROVENANCE = (
     "config.json",
@@ -78,7 +81,9 @@ class ExportOptions:
         layout: What comes first in the user's turn.
         name: What the model is called where it was published.
         license_id: SPDX identifier of the weights' licence.
-        inputs: JSON lines of steps that a quantised build is compared on; None for our own.
+        inputs: JSON lines of steps that a quantised build is compared on, packed or not; None for
+            our own.
+        max_states: How many of their states at most, at least 1.
         verify: Whether to compare with transformers.
         seed: Of the steps that `verify` draws, at least 0.
         marks_overlap: Whether quoted names say what they have in common with the instruction.
@@ -93,6 +98,7 @@ class ExportOptions:
     name: str | None = None
     license_id: str = "unknown"
     inputs: Path | None = None
+    max_states: int = MAX_STATES
     verify: bool = False
     seed: int = 0
     marks_overlap: bool = False
@@ -169,7 +175,11 @@ def export_reward_model(
         folder = scratch / "model"
         checks: dict[str, float] = {}
         if options.dtype in _QUANTISED:
-            states = read_states(options.inputs, has_vision=source.family in _VISUAL)
+            states = read_states(
+                options.inputs,
+                has_vision=source.family in _VISUAL,
+                max_states=options.max_states,
+            )
             manifest = _write(source, folder, options, report, watch)
             whole = scratch / "float32"
             _write(source, whole, replace(options, dtype="fp32"), report, watch)
@@ -231,7 +241,7 @@ def _write(
         family=family,  # type: ignore[arg-type]  # a key of _BACKBONES
         hidden_size=source.hidden_size,
         max_positions=source.max_positions,
-        dtype=DTYPES[options.dtype],
+        dtype=dtype_words(options.dtype, family),
         license=options.license_id,
         source=options.name or source.folder.resolve().name,
         files=tuple(describe_file(path) for path in sorted(folder.iterdir())),
@@ -240,6 +250,12 @@ def _write(
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def dtype_words(dtype: Dtype, family: str) -> str:
+    """The manifest's words for how a family's weights are stored."""
+    is_unpacked = family == "bert" and dtype == "int8"
+    return _UNPACKED_INT8 if is_unpacked else DTYPES[dtype]
 
 
 def _copy_files(source: Path, folder: Path) -> None:

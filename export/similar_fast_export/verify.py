@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -13,7 +13,8 @@ from similar_fast.errors import ModelError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, read_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
-from similar_fast.steps_file import read_steps
+from similar_fast.srm.lines import BadRow, read_lines
+from similar_fast.steps_file import parse_row
 from similar_fast.types import Scores, Step
 
 from similar_fast_export.checkpoint import read_json
@@ -22,6 +23,7 @@ from similar_fast_export.reference import Reference
 
 __all__ = [
     "MAX_ERROR",
+    "MAX_STATES",
     "check_ranks",
     "check_scores",
     "pair_agreement",
@@ -31,6 +33,9 @@ __all__ = [
 
 MAX_ERROR = 1e-4
 """Largest difference from transformers in float32, in any dimension, weight or total."""
+
+MAX_STATES = 500
+"""States that a quantised build is compared on at most, unless more are asked for."""
 
 _SIZES = ((56, 56), (320, 180), (200, 333), (28, 140))
 _TEXT = (
@@ -120,13 +125,17 @@ def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> di
     return {name: float(f"{value:.4g}") for name, value in checks.items()}
 
 
-def read_states(inputs: Path | None, *, has_vision: bool) -> list[list[Step]]:
-    """The candidates of each state that a quantised build is compared on.
+def read_states(
+    inputs: Path | None, *, has_vision: bool, max_states: int = MAX_STATES
+) -> list[list[Step]]:
+    """The candidates of each state that a quantised build is compared on, two or more.
 
     Args:
-        inputs: JSON lines, see `similar_fast.steps_file`, those of one state together or not; None
-            for the ones of this package.
+        inputs: JSON lines, see `similar_fast.steps_file`, those of one state together or not, also
+            packed by gzip or xz; collected steps (`similar_fast.records`) are such lines. None for
+            the ones of this package.
         has_vision: Whether half of the package's own have a screenshot.
+        max_states: Of a file with more, so many are taken, evenly over the file; at least 1.
 
     Raises:
         DataError: A row is broken.
@@ -136,15 +145,18 @@ def read_states(inputs: Path | None, *, has_vision: bool) -> list[list[Step]]:
     if inputs is None:
         return _own_states(has_vision=has_vision)
     states: dict[Hashable, list[Step]] = {}
-    for step in read_steps(inputs):
+    for step in _steps(inputs):
         # Screenshots of one row, or of one file, are one state's.
         shot = step.screenshot
         picture = (shot.func, shot.args) if isinstance(shot, partial) else shot
         key = (step.instruction, step.history, step.observation, picture)
         states.setdefault(key, []).append(step)
-    if all(len(steps) < 2 for steps in states.values()):
+    found = [steps for steps in states.values() if len(steps) > 1]
+    if not found:
         raise ModelError(f"{inputs} holds no state with two actions; expected at least one")
-    return list(states.values())
+    if len(found) <= max_states:
+        return found
+    return [found[i * len(found) // max_states] for i in range(max_states)]
 
 
 def pair_agreement(reference: Sequence[Scores], other: Sequence[Scores]) -> float:
@@ -183,6 +195,16 @@ def random_states(seed: int, *, has_vision: bool, num_states: int = 6) -> list[l
             ]
         )
     return states
+
+
+def _steps(path: Path) -> Iterator[Step]:
+    """Every step of the file, row by row; blank lines are left out."""
+    for row in read_lines(path):
+        if isinstance(row, BadRow):
+            raise row.error
+        number, text = row
+        if text.strip():
+            yield from parse_row(text, path=path, line=number).steps(path.parent)
 
 
 def _picture(size: tuple[int, int], seed: int) -> bytes:

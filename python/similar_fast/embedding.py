@@ -1,6 +1,5 @@
 """`EmbeddingScorer`: a small text encoder as a scorer, and the encoder itself."""
 
-import importlib.resources
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from similar_fast.errors import InferenceError, ModelError
 from similar_fast.manifest import read_manifest
 from similar_fast.prompts import FittedText, fit_tokens, passage_parts, query_parts
 from similar_fast.runtime import Provider, open_session
+from similar_fast.shipped import shipped_model
 from similar_fast.tokens import open_tokenizer, whole_text
 from similar_fast.types import Scores, Step
 
-__all__ = ["EmbeddingScorer", "TextEncoder", "default_model"]
+__all__ = ["EmbeddingScorer", "TextEncoder"]
 
 _SPECIAL_TOKENS = 2  # [CLS] before a text and [SEP] after it
 _REPEAT_POWER = 8  # see `EmbeddingScorer`
@@ -92,7 +92,7 @@ class EmbeddingScorer:
         self.history_weight = history_weight
         self.query_history = query_history
         self._encoder = TextEncoder(
-            default_model() if model is None else model,
+            shipped_model("embedding") if model is None else model,
             max_batch_size=max_batch_size,
             max_batch_tokens=max_batch_tokens,
             providers=providers,
@@ -295,19 +295,3 @@ class TextEncoder:
                 "finite; expected none"
             )
         return embedding
-
-
-def default_model() -> Path:
-    """The folder of the model in the installed package `similar_fast_mini`.
-
-    Raises:
-        ModelError: The package is not installed.
-    """
-    try:
-        folder = importlib.resources.files("similar_fast_mini") / "model"
-    except ModuleNotFoundError as err:
-        raise ModelError(
-            "no model was named and the package similar_fast_mini, which holds the default one, "
-            "is not installed; `pip install similar-fast-mini`, or name a model's folder"
-        ) from err
-    return Path(str(folder))

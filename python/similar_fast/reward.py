@@ -22,6 +22,7 @@ from similar_fast.pictures import PictureReader
 from similar_fast.prompts import PromptWriter
 from similar_fast.runtime import Provider
 from similar_fast.scoring import ranked
+from similar_fast.shipped import shipped_model
 from similar_fast.state_cache import StateCache
 from similar_fast.states import StateRunner
 from similar_fast.types import Ranked, Scores, Step
@@ -95,7 +96,7 @@ class RewardModel:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | Path | None = None,
         *,
         providers: str | Sequence[Provider] = "auto",
         threads: int | None = None,
@@ -109,7 +110,8 @@ class RewardModel:
         """Opens a model's folder.
 
         Args:
-            folder: What `similar-fast-export` wrote.
+            folder: What `similar-fast-export` wrote; None for similar-mini, the one in the
+                installed package `similar_fast_mini`.
             providers: As `open_session` takes them; also `cpu`, `cuda` or `cuda:1`.
             threads: Threads within one operator on the CPU; None leaves it to onnxruntime.
             verify: Whether to read every file and compare its sha256; O(bytes).
@@ -123,7 +125,8 @@ class RewardModel:
             max_pixels: Largest screenshot; a larger one is a `DataError`.
 
         Raises:
-            ModelError: The folder holds no reward model, or a file of it is missing or altered.
+            ModelError: The folder holds no reward model, a file of it is missing or altered, or no
+                folder was named and the package is not installed.
             InferenceError: No session can be made, see `open_session`.
             ValueError: An argument is out of its range.
         """
@@ -135,7 +138,7 @@ class RewardModel:
         ):
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; expected at least {least}")
-        folder = Path(folder)
+        folder = shipped_model("reward") if folder is None else Path(folder)
         self.manifest: Manifest = read_manifest(folder, verify=verify)
         self._backbone = Backbone(folder, self.manifest, providers=providers, threads=threads)
         self._vision = open_vision(self._backbone)
@@ -174,11 +177,12 @@ class RewardModel:
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:  # noqa: ANN401  # the constructor's
+    def from_pretrained(cls, folder: str | Path | None = None, **options: Any) -> Self:  # noqa: ANN401  # the constructor's
         """The model in `folder`; the name that users of transformers look for.
 
         Args:
-            folder: What `similar-fast-export` wrote; nothing is ever fetched.
+            folder: What `similar-fast-export` wrote, None for similar-mini; nothing is ever
+                fetched.
             options: As the constructor takes them.
         """
         return cls(folder, **options)

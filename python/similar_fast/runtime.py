@@ -43,6 +43,9 @@ _NVIDIA = (_CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 # Otherwise products of float32 matrices are rounded to 10 bits, and float32 weights are no better
 # than float16 ones.
 _EXACT = {"use_tf32": "0"}
+# Weights as `open_session` says. And a thread that waits for others sleeps: where a core is shared,
+# spinning doubles the CPU time of a small model's run, and its wall time as well.
+_ENTRIES = {"session.disable_quant_qdq": "1", "session.intra_op.allow_spinning": "0"}
 _QUIET = 4
 _WARNING = 2
 
@@ -176,7 +179,8 @@ def open_session(
 
     Weights that are stored in int8 behind `DequantizeLinear` become float once, here, and
     activations stay float: onnxruntime would otherwise fuse such a pair into a product with int8
-    activations, which is faster and less exact (see `docs/decisions/int8-weights.md`).
+    activations, which is faster and less exact (see `docs/decisions/int8-weights.md`). Threads of
+    one operator sleep while they wait.
 
     Args:
         path: The model; its external data, if any, must lie inside its folder.
@@ -205,7 +209,7 @@ def open_session(
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    entries = {"session.disable_quant_qdq": "1", **(config or {})}
+    entries = {**_ENTRIES, **(config or {})}
     for name, value in entries.items():
         options.add_session_config_entry(name, value)
     if providers == "auto":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 from weakref import WeakKeyDictionary
 
+from similar_fast.default_scorer import open_default_scorer
 from similar_fast.protocols import Environment, Proposer, Scorer
 from similar_fast.run_settings import CancelledRunError, RunPolicy, RunSettings, SearchProgress
 from similar_fast.scoring import candidate_steps, ranked, reweighted, score_steps
@@ -29,8 +30,10 @@ class Search:
     reports as success comes from one final run of the committed actions on a fresh reset.
 
     Args:
-        scorer: Scores steps; higher is better. A `Scorer` with an attribute `scale = (low, high)`
-            has its scores normalised by it, any other by the least and greatest score of the tree.
+        scorer: Scores steps; higher is better. None takes the one that an installed package offers
+            (see `similar_fast.default_scorer`): similar-mini, where similar-fast-mini is installed.
+            A `Scorer` with an attribute `scale = (low, high)` has its scores normalised by it, any
+            other by the least and greatest score of the tree.
         proposer: Proposes the candidates of a screen; None takes the environment's own.
         num_simulations: Simulations at most, in [1, inf).
         max_batch_size: Screens that are selected and scored together, in [1, inf). Batches grow
@@ -75,11 +78,12 @@ class Search:
             limit.
 
     Raises:
+        ModelError: No scorer was passed and none, or more than one, is offered.
         ValueError: A setting is outside of its range.
 
     Example:
         ```python
-        search = Search(EmbeddingScorer(), num_simulations=64, seed=0)
+        search = Search(num_simulations=64, seed=0)
         with MiniWob() as env:
             result = search.run(env, task="login-user", seed=2000)
         ```
@@ -87,7 +91,7 @@ class Search:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: Scorer | None = None,
         *,
         proposer: Proposer | None = None,
         num_simulations: int = 64,
@@ -121,7 +125,7 @@ class Search:
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             WeakKeyDictionary()
         )
-        self._scorer = scorer
+        self._scorer = open_default_scorer() if scorer is None else scorer
         self._proposer = proposer
         self._settings = RunSettings(
             num_simulations=num_simulations,

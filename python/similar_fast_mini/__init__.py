@@ -1,1 +1,1 @@
-"""The small text encoder of similar-fast: a folder `model`, no code."""
+"""The small models of similar-fast: the folders `reward` and `embedding`, no code."""

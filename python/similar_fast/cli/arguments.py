@@ -133,9 +133,9 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        required=True,
         metavar="FOLDER",
-        help="what similar-fast-export wrote",
+        help="what similar-fast-export wrote (default: similar-mini, of the package "
+        "similar-fast-mini)",
     )
     add_device_arguments(parser)
 

@@ -47,6 +47,7 @@ _SETTINGS = (
     "temperature",
     "epsilon",
     "rule",
+    "idle",
     "budget",
 )
 
@@ -154,6 +155,12 @@ def _add_settings(how: argparse._ArgumentGroup, default: "CollectSettings") -> N
         choices=("majority", "mean"),
         default=default.rule,
         help="what counts as reached in helpfulness: most rollouts, or their share",
+    )
+    how.add_argument(
+        "--idle",
+        choices=("label", "skip"),
+        default=default.idle,
+        help="label an action that changed nothing by what is known of its state, or leave it out",
     )
     how.add_argument("--budget", type=int, metavar="STEPS", help="environment steps an episode")
     how.add_argument(

@@ -11,7 +11,7 @@ from similar_fast.cli.output import Output
 from similar_fast.cli.search_options import explanation_lines, search_document
 
 if TYPE_CHECKING:
-    from similar_fast.protocols import Environment
+    from similar_fast.protocols import Environment, Scorer
     from similar_fast.types import SearchResult
 
 __all__ = ["add_parser", "run"]
@@ -33,6 +33,13 @@ def add_parser(
     )
     parser.set_defaults(run=run)
     parser.add_argument("--seed", type=int, default=0, help="seed of the search")
+    parser.add_argument(
+        "--scorer",
+        choices=("reward", "embedding"),
+        default="reward",
+        help="who guides it: similar-mini, or a text encoder that sees words alone; both are of "
+        "the package similar-fast-mini",
+    )
     parser.add_argument("--num-simulations", type=int, default=64)
     parser.add_argument("--budget", type=int, default=128, metavar="STEPS")
     parser.add_argument(
@@ -47,7 +54,6 @@ def add_parser(
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Searches each task, prints what was chosen and why, and writes the report."""
-    from similar_fast.embedding import EmbeddingScorer
     from similar_fast.envs.recorded import Recorded
     from similar_fast.report.search_page import write_report
     from similar_fast.search import Search, SearchProgress
@@ -55,7 +61,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if not args.report.parent.is_dir():
         raise FileNotFoundError(f"the folder of --report is missing: {args.report.parent}")
     search = Search(
-        EmbeddingScorer(),
+        _scorer(args.scorer),
         num_simulations=args.num_simulations,
         budget=args.budget,
         seed=args.seed,
@@ -82,6 +88,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
     report = write_report(max(results, key=lambda r: (r.success, len(r.nodes))), args.report)
     _print_summary(output, results, report, is_explained=args.explain)
     return 0
+
+
+def _scorer(name: str) -> "Scorer":
+    if name == "embedding":
+        from similar_fast.embedding import EmbeddingScorer
+
+        return EmbeddingScorer()
+    from similar_fast.reward import RewardModel
+
+    return RewardModel()
 
 
 @contextlib.contextmanager

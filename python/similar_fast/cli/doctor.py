@@ -53,7 +53,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         ),
         *(_distribution(name) for name in _DISTRIBUTIONS),
         _inference(),
-        _mini_model(),
+        _reward_model(),
+        _embedding_model(),
+        _default_scorer(),
         _browser(args.chromium),
     ]
     output.table(
@@ -79,7 +81,29 @@ def _inference() -> _Finding:
         return _Finding("inference", "fault", str(error))
 
 
-def _mini_model() -> _Finding:
+def _reward_model() -> _Finding:
+    from similar_fast.reward import RewardModel
+
+    try:
+        model = RewardModel()
+    except (SimilarFastError, ImportError) as error:
+        return _Finding("reward model", "fault", str(error))
+    manifest = model.manifest
+    return _Finding("reward model", "ok", f"{manifest.source}, runs on {model.providers[0]}")
+
+
+def _default_scorer() -> _Finding:
+    """What a `Search` without a scorer would take; it is not opened."""
+    from similar_fast.default_scorer import find_default_scorer, origin_of
+
+    try:
+        entry = find_default_scorer()
+    except SimilarFastError as error:
+        return _Finding("default scorer", "absent", str(error))
+    return _Finding("default scorer", "ok", f"{entry.value} of {origin_of(entry)}")
+
+
+def _embedding_model() -> _Finding:
     from similar_fast.embedding import EmbeddingScorer
 
     try:

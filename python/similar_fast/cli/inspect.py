@@ -28,7 +28,14 @@ def add_parser(
         "is opened. Exit code 3 where a file is missing or altered.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="FOLDER", help="what similar-fast-export wrote")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="what similar-fast-export wrote (default: similar-mini, of the package "
+        "similar-fast-mini)",
+    )
     parser.add_argument(
         "--no-verify",
         action="store_true",
@@ -39,11 +46,13 @@ def add_parser(
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints what the manifest says."""
     from similar_fast.manifest import kv_bytes_per_token, read_manifest
+    from similar_fast.shipped import shipped_model
 
-    manifest = read_manifest(args.model, verify=not args.no_verify)
+    folder = args.model or shipped_model("reward")
+    manifest = read_manifest(folder, verify=not args.no_verify)
     kv_bytes = kv_bytes_per_token(manifest.reward.decoder) if manifest.reward else None
     output.text(
-        f"{args.model}: {manifest.family}",
+        f"{folder}: {manifest.family}",
         f"  stored as       {manifest.dtype}",
         f"  source          {manifest.source}",
         f"  licence         {manifest.license}",

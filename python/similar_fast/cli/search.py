@@ -79,9 +79,12 @@ def add_parser(
         default="search",
         help="who plays",
     )
-    who.add_argument("--scorer", choices=_SCORERS, default="embedding", help="of greedy and search")
+    who.add_argument("--scorer", choices=_SCORERS, default="reward", help="of greedy and search")
     who.add_argument(
-        "--model", type=Path, metavar="DIR", help="model folder for the scorer; reward needs one"
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="model folder for the scorer (default: that of the package similar-fast-mini)",
     )
     who.add_argument("--seed", type=int, default=0, help="seeds the arm's own draws")
     who.add_argument("--max-steps", type=int, default=8, help="actions in one episode")
@@ -183,8 +186,6 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("workers", "max_steps", "num_simulations", "max_batch_size"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-    if args.scorer == "reward" and args.model is None and args.arm in ("greedy", "search"):
-        raise ValueError("--scorer reward needs a model: --model DIR, as similar-fast-export makes")
     _refuse(args, _ignored_options(args), f"--scorer {args.scorer} and --env {args.env}")
     if args.arm == "search":
         _refuse(args, idle_options(args), f"--policy {search_policy(args)}")
@@ -237,14 +238,15 @@ def _arm_name(args: argparse.Namespace) -> str:
 
 def _model_digest(args: argparse.Namespace) -> str:
     """The first characters of the SHA-256 of the model that will be loaded."""
-    from similar_fast.embedding import default_model
     from similar_fast.manifest import read_manifest
+    from similar_fast.shipped import shipped_model
 
-    manifest = read_manifest(args.model or default_model(), verify=False)
+    folder = args.model or shipped_model(args.scorer)
+    manifest = read_manifest(folder, verify=False)
     name = "model.onnx" if args.scorer == "embedding" else "decoder.onnx"
     found = [file.sha256 for file in manifest.files if file.name == name]
     if not found:
-        raise ModelError(f"{args.model} has no {name}; expected a model for --scorer {args.scorer}")
+        raise ModelError(f"{folder} has no {name}; expected a model for --scorer {args.scorer}")
     return found[0][:8]
 
 

@@ -7,13 +7,18 @@ action with enough of them becomes a record.
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
 
 from similar_fast.collect.candidates import sample_candidates
-from similar_fast.collect.labels import RolloutLabels, label_candidates
+from similar_fast.collect.labels import (
+    RolloutLabels,
+    label_candidates,
+    label_idle,
+    odds_of_success,
+)
 from similar_fast.collect.policies import RolloutPolicy, ScoreCache
 from similar_fast.collect.proxies import coherence, task_relevance
 from similar_fast.collect.rollouts import Counts, Player
@@ -164,6 +169,7 @@ class _Collector:
         self._settings = settings
         self._cache = cache
         self._only: set[tuple[Path, Action]] | None = None
+        self._start = Edge()
         self.mean_length = float("nan")
         self.player = Player(
             env,
@@ -183,7 +189,10 @@ class _Collector:
             if len(lengths) == self._settings.root_successes or self.player.is_spent:
                 break
             found = self.player.rollout((), number=number)
-            if found is not None and found.success:
+            if found is None:
+                continue
+            self._start.file(success=found.success, remaining=len(found.path))
+            if found.success:
                 lengths.append(len(found.path))
         if lengths:
             self.mean_length = sum(lengths) / len(lengths)
@@ -215,7 +224,7 @@ class _Collector:
         self._sample(path, action)
         edge = self._trie.edge(path, action)
         after = (*path, action)
-        if edge.rollouts == 0:
+        if edge.rollouts == 0 or (edge.is_idle and self._settings.idle == "label"):
             # It changed nothing or no replay held: nothing lies behind it.
             tree.tell(ids, np.array([self._worst(path)]), terminal=[True])
             return
@@ -308,14 +317,18 @@ class _Collector:
     def labelled(self) -> Iterator[LabelledStep]:
         """Every action whose rollouts are enough: two, or one that ended the episode.
 
-        One is enough as well where no more are asked for.
+        One is enough as well where no more are asked for. For an action that changed nothing those
+        of the action that led to its state count.
         """
         enough = min(2, self._settings.min_rollouts)
         if not self.mean_length > 0:
             return
         for path, state in self._trie.states.items():
             for action, edge in state.edges.items():
-                if edge.is_idle or edge.rollouts < (1 if edge.is_final else enough):
+                if edge.is_idle and self._settings.idle == "skip":
+                    continue
+                known = self._known(path, edge)
+                if known.rollouts < (1 if known.is_final else enough):
                     continue
                 if self._only is not None and (path, action) not in self._only:
                     continue
@@ -328,14 +341,25 @@ class _Collector:
             path,
             action,
             state,
-            edge,
+            self._known(path, edge),
             self._labels(path, edge),
             task_relevance(self._trie, path, action),
             coherence(self._trie, path, action),
         )
 
+    def _known(self, path: Path, edge: Edge) -> Edge:
+        """The rollouts behind an action's labels: its own, or where it is idle its state's."""
+        if not edge.is_idle:
+            return edge
+        before = self._trie[path[:-1]].edges[path[-1]] if path else self._start
+        if before.is_idle:
+            before = self._known(path[:-1], before)
+        return replace(before, is_final=False, is_idle=True, is_sampled=edge.is_sampled)
+
     def _labels(self, path: Path, edge: Edge) -> RolloutLabels:
         before = self._before(path)
+        if edge.is_idle:
+            return label_idle(self._at_start() if before is None else before)
         (labels,) = label_candidates(
             [edge.outcome],
             step=len(path) + 1,
@@ -345,6 +369,11 @@ class _Collector:
             rule=self._settings.rule,
         )
         return labels
+
+    def _at_start(self) -> RolloutLabels:
+        """What is known before the first action."""
+        odds = odds_of_success(self._start.outcome)
+        return RolloutLabels(0.0, odds, 0.0, accumulated=0.0, remaining=self.mean_length)
 
     def _before(self, path: Path) -> RolloutLabels | None:
         """The labels of the action that led to `path`; None at the start."""

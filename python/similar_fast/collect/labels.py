@@ -8,7 +8,7 @@ on the path from the root to the action's own parent.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "efficiency",
     "helpfulness",
     "label_candidates",
+    "label_idle",
     "odds_of_success",
     "reached",
     "remaining_length",
@@ -115,6 +116,18 @@ def efficiency(*, before: float, after: float, mean_length: float) -> float:
     efficiencies add up to 1.
     """
     return (before - after) / mean_length
+
+
+def label_idle(before: RolloutLabels) -> RolloutLabels:
+    """The labels of an action that changed nothing: the odds of its state, and no progress.
+
+    The state after it is the state before it, so nothing needs to be played: OS and Len are those
+    of the action that led there, and H and E, being differences, are 0.
+
+    Args:
+        before: Of the action that led to the state.
+    """
+    return replace(before, helpfulness=0.0, efficiency=0.0)
 
 
 def label_candidates(

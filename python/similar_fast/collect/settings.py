@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from similar_fast.collect.labels import ReachRule
 
-__all__ = ["CollectSettings", "Target"]
+__all__ = ["CollectSettings", "IdleRule", "Target"]
 
 Mode = Literal["tree", "greedy"]
+IdleRule = Literal["label", "skip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class CollectSettings:
         temperature: Of the rollout policy, in its scorer's scale; above 0.
         epsilon: Share of uniform choices in every second rollout, in [0, 1].
         rule: What counts as reached in helpfulness.
+        idle: Whether an action that changed nothing is labelled by what is known of its state, or
+            left out.
         budget: Environment steps of an episode, at most; None for no limit.
         draws: Seeds all chance.
 
@@ -50,6 +53,7 @@ class CollectSettings:
     temperature: float = 0.08
     epsilon: float = 0.5
     rule: ReachRule = "majority"
+    idle: IdleRule = "label"
     budget: int | None = None
     draws: int = 0
 
