@@ -118,7 +118,9 @@ def test_writer_says_what_transformers_is_given(
     steps = STEPS
     if family == "qwen2_vl":
         data = encode(draw(64, 48))
-        steps = [Step(s.instruction, s.history, s.action, s.observation, lambda: data) for s in STEPS]
+        steps = [
+            Step(s.instruction, s.history, s.action, s.observation, lambda: data) for s in STEPS
+        ]
     model = RewardModel(tmp_path / "model", providers="cpu", threads=1)
     for found, expected in zip(model.features(steps), reference.features(steps), strict=True):
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

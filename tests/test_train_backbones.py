@@ -198,7 +198,7 @@ def test_bert_refuses_what_it_does_not_have(
 ) -> None:
     checkpoint, folder = exported("bert")
 
-    with pytest.raises(ModelError, match="is a bert, which is trained whole, in float32"):
+    with pytest.raises(ModelError, match="a bert is trained whole, in float32"):
         open_backbone(checkpoint, read_manifest(folder), settings, device=device)
 
 

@@ -203,7 +203,9 @@ def test_steps_of_one_state_differ_in_their_action_alone(found: list[StepRecord]
 @given(records, st.data())
 def test_rows_keeps_the_pairs_right(found: list[Record], data: st.DataObject) -> None:
     rows = training_set(found, compared_by=ALL)
-    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))), bool)
+    keep = np.array(
+        data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))), bool
+    )
 
     part = rows.rows(keep)
 

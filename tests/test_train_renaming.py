@@ -97,9 +97,7 @@ def test_new_name_is_none_that_the_history_holds() -> None:
     steps[0] = replace(steps[0], history=tuple(f"click {name}" for name in NAMES[1:5]))
 
     found = {
-        WORD.findall(
-            Renamer(ROWS).rename(steps, "login", random.Random(seed))[0].instruction
-        )[3]
+        WORD.findall(Renamer(ROWS).rename(steps, "login", random.Random(seed))[0].instruction)[3]
         for seed in range(40)
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from similar_fast.cli.arguments import ExamplesFormatter
 from similar_fast.cli.data_files import DataFiles
 from similar_fast.cli.output import Bar, Output, count
-from similar_fast.cli.train_options import add_options, model_type, train_settings
+from similar_fast.cli.train_options import add_options, train_settings
 
 if TYPE_CHECKING:
     from similar_fast.train.data import OpenScreenshot, TrainingSet
@@ -100,6 +100,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Trains, and tells how good the model is and where it lies."""
     _check_extra()
     import torch
+    from similar_fast_export.checkpoint import Checkpoint
 
     from similar_fast.train.plan import check_out
     from similar_fast.train.tracking import open_tracker
@@ -109,8 +110,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
             raise ValueError(f"--threads must be at least 1, got {args.threads}")
         torch.set_num_threads(args.threads)
     check_out(args.out, resume=args.resume)
-    settings = train_settings(args)
-    rows = _rows(args, output, settings)
+    family = Checkpoint(args.backbone).family
+    settings = train_settings(args, family)
+    rows = _rows(args, output, settings=settings, opener=_opener(args, family))
     name = args.out.absolute().name
     with open_tracker(
         args.track, project="similar-fast", run=name, config=settings.to_dict()
@@ -125,16 +127,18 @@ def _check_extra() -> None:
         raise ImportError('training needs `pip install "similar-fast[train]"`')
 
 
-def _rows(args: argparse.Namespace, output: Output, settings: "TrainSettings") -> "TrainingSet":
+def _rows(
+    args: argparse.Namespace,
+    output: Output,
+    *,
+    settings: "TrainSettings",
+    opener: "OpenScreenshot | None",
+) -> "TrainingSet":
     """The data, with pictures where a store is named."""
     from similar_fast.train.data import training_set
 
     with DataFiles.shown(args.data, output) as files:
-        rows = training_set(
-            files.records(),
-            open_screenshot=_opener(args),
-            compared_by=settings.pairs,
-        )
+        rows = training_set(files.records(), open_screenshot=opener, compared_by=settings.pairs)
     if rows.num_left_out:
         left_out = count(rows.num_left_out, "pair")
         output.note(f"{left_out} of whole trajectories left out: a model judges steps")
@@ -143,12 +147,12 @@ def _rows(args: argparse.Namespace, output: Output, settings: "TrainSettings") -
     return rows
 
 
-def _opener(args: argparse.Namespace) -> "OpenScreenshot | None":
+def _opener(args: argparse.Namespace, family: str) -> "OpenScreenshot | None":
     from similar_fast.srm.screenshots import ScreenshotStore
 
     if args.screenshots is None:
         return None
-    if (family := model_type(args.backbone)) in _BLIND:
+    if family in _BLIND:
         raise ValueError(
             f"--screenshots is {args.screenshots} and the backbone is a {family}, which reads "
             "words alone; expected a backbone that sees"

@@ -1,8 +1,6 @@
 """The options of `similar-fast train`, and the settings that they make."""
 
 import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import words
@@ -10,7 +8,7 @@ from similar_fast.cli.arguments import words
 if TYPE_CHECKING:
     from similar_fast.train.settings import TrainSettings
 
-__all__ = ["add_options", "model_type", "train_settings"]
+__all__ = ["add_options", "train_settings"]
 
 _ADAPTERS_RANK = 16  # of a backbone that is no bert, unless --lora-rank says otherwise
 
@@ -196,13 +194,8 @@ def _add_export(model: argparse._ArgumentGroup) -> None:
     )
 
 
-def train_settings(args: argparse.Namespace) -> "TrainSettings":
-    """The settings that `args` ask for.
-
-    Raises:
-        OSError: The backbone's configuration cannot be read.
-        ValueError: A setting is out of its range.
-    """
+def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
+    """The settings that `args` ask for, for a backbone of `family`."""
     from similar_fast.train.backbones import BackboneSettings
     from similar_fast.train.data import PairSettings
     from similar_fast.train.finetune_settings import FinetuneSettings
@@ -210,7 +203,6 @@ def train_settings(args: argparse.Namespace) -> "TrainSettings":
     from similar_fast.train.sampling import SamplingSettings
     from similar_fast.train.settings import ExportSettings, TrainSettings
 
-    family = model_type(args.backbone)
     finetune = FinetuneSettings(
         epochs=args.epochs,
         learning_rate=args.learning_rate,
@@ -270,20 +262,6 @@ def _device(name: str, family: str) -> str:
     import torch
 
     return "cuda" if family != "bert" and torch.cuda.is_available() else "cpu"
-
-
-def model_type(backbone: Path) -> str:
-    """What the checkpoint says it is; the export refuses what it does not know.
-
-    Raises:
-        OSError: The configuration cannot be read.
-        ValueError: It is no JSON.
-    """
-    try:
-        config = json.loads((backbone / "config.json").read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as err:
-        raise ValueError(f"{backbone / 'config.json'} is no JSON: {err}") from err
-    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ __all__ = [
     "RowBackbone",
     "State",
     "TorchBackbone",
+    "check_backbone",
     "open_backbone",
     "save_backbone",
 ]
@@ -320,6 +321,29 @@ def _with_adapters(model: Any, rank: int) -> Any:  # noqa: ANN401  # modules of 
         return get_peft_model(model, adapters)
 
 
+def check_backbone(family: str, settings: BackboneSettings, *, device: str) -> None:
+    """Refuses what a family cannot be trained with.
+
+    Args:
+        family: As a manifest has it.
+        settings: What is to be trained.
+        device: Where it is to compute.
+
+    Raises:
+        ModelError: bert is asked for what it does not have.
+        ValueError: The rank is negative.
+    """
+    if settings.lora_rank < 0:
+        raise ValueError(f"lora_rank is {settings.lora_rank}; expected at least 0")
+    whole = replace(settings, freezes_embeddings=False)
+    if family == "bert" and (whole != BackboneSettings() or device != "cpu"):
+        raise ModelError(
+            "a bert is trained whole, in float32 and on the CPU; found "
+            f"lora_rank {settings.lora_rank}, dtype {settings.dtype}, saves_memory "
+            f"{settings.saves_memory} and device {device!r}"
+        )
+
+
 def open_backbone(
     checkpoint: Path,
     manifest: Manifest,
@@ -339,17 +363,13 @@ def open_backbone(
 
     Raises:
         ImportError: peft is not installed, and adapters are asked for.
-        ModelError: bert is asked for what it does not have.
+        ModelError: As `check_backbone`.
+        ValueError: As `check_backbone`.
     """
     settings = settings or BackboneSettings()
+    check_backbone(manifest.family, settings, device=device)
     backbone: PackedBert | RowBackbone
     if manifest.family == "bert":
-        whole = replace(settings, freezes_embeddings=False)
-        if whole != BackboneSettings() or device != "cpu":
-            raise ModelError(
-                f"{checkpoint} is a bert, which is trained whole, in float32 and on the CPU; found "
-                f"{settings} and device {device!r}"
-            )
         backbone = PackedBert(checkpoint, manifest)
     else:
         backbone = RowBackbone(checkpoint, manifest, settings, device=device, seed=seed)

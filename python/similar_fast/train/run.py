@@ -25,18 +25,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 
 from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
-from similar_fast.train.backbones import open_backbone, save_backbone
+from similar_fast.train.backbones import check_backbone, open_backbone, save_backbone
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.features import cached_features
 from similar_fast.train.finetune import finetune
-from similar_fast.train.finetune_settings import FinetuneMetrics
-from similar_fast.train.gate_settings import GatePairs
+from similar_fast.train.finetune_settings import FinetuneMetrics, check_finetuning
+from similar_fast.train.gate_settings import GatePairs, check_settings
 from similar_fast.train.gating import GateFit, GateMetrics, fit_gate
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.measures import Measured, measure
@@ -126,6 +127,8 @@ class _Run:
         if settings.shuffles_labels:
             self._training = shuffled(self._training, settings.pairs, seed=settings.seed)
         _check(self._training, settings)
+        family = Checkpoint(checkpoint).family
+        check_backbone(family, settings.backbone, device=settings.device)
         keep_plan(out, settings=settings, rows=rows, checkpoint=checkpoint)
 
     def execute(self, threads: int | None) -> TrainResult:
@@ -318,15 +321,19 @@ def _split(rows: TrainingSet, settings: TrainSettings) -> _HeldOut:
 
 
 def _check(rows: TrainingSet, settings: TrainSettings) -> None:
+    """Refuses what a stage would refuse, before the plan is written."""
     if not np.isfinite(rows.labels).any():
         raise ValueError(
             f"none of {len(rows)} steps to train on has a label; stage 1 expected some"
         )
-    if settings.backbone.lora_rank < 0 or settings.seed < 0:
-        raise ValueError(
-            f"lora_rank and the seed are {settings.backbone.lora_rank} and {settings.seed}; "
-            "expected at least 0"
-        )
+    if settings.seed < 0:
+        raise ValueError(f"the seed is {settings.seed}; expected at least 0")
+    if settings.export.max_history is not None and settings.export.max_history < 1:
+        raise ValueError(f"max_history is {settings.export.max_history}; expected at least 1")
+    if settings.finetune is not None:
+        check_finetuning(settings.finetune, rows, settings.seed)
+    if settings.gate is not None:
+        check_settings(settings.gate, settings.seed)
     if settings.gate is not None and not len(rows.pairs):
         raise ValueError(
             "there are no pairs to train the gate on; expected labels of one state that differ, "

@@ -1,0 +1,370 @@
+"""`similar-fast train` from files to a model: every family, both ways to score, and interruptions."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import draw, encode
+from similar_fast import RewardModel
+from similar_fast.cli import main
+from similar_fast.heads import read_heads
+from similar_fast.manifest import read_manifest
+from similar_fast.srm.screenshots import ScreenshotStore
+from similar_fast.train.data import training_set
+from similar_fast.train.heads import HeadsModule
+from similar_fast.types import Step
+from similar_fast_export.cli import main as export_main
+from similar_fast_export.reference import Reference
+from train_data import clicks, write_clicks
+
+Export = Callable[[str], tuple[Path, Path]]
+FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
+QUICK = (
+    *("--epochs", 2, "--batch-states", 4, "--save-every", 1, "--threads", 1),
+    *("--gate-steps", 10, "--gate-widths", "16,16", "--gate-batch", 8, "--lora-rank", 2),
+    *("--validation-tasks", "click-1"),
+)
+
+
+def command(*argv: object) -> int:
+    return main(["train", *map(str, argv)])
+
+
+def quick(family: str) -> tuple[object, ...]:
+    """A bert has no adapters."""
+    words = list(QUICK)
+    if family == "bert":
+        words[words.index("--lora-rank") + 1] = 0
+    return tuple(words)
+
+
+def torch_scores(checkpoint: Path, model: Path, steps: list[Step]) -> np.ndarray:
+    """Of transformers' layers and the heads in torch, `[n, 6]`: dimensions and total."""
+    heads = HeadsModule(read_heads(checkpoint / "heads.safetensors"))
+    features = Reference(checkpoint, read_manifest(model)).features(steps)
+    scores = heads.scores(*features)
+    assert scores.dims is not None
+    return np.column_stack([scores.dims, scores.total])
+
+
+def runtime_scores(model: Path, steps: list[Step]) -> np.ndarray:
+    scores = RewardModel.from_pretrained(model, providers="cpu", threads=1).score(steps)
+    assert scores.dims is not None
+    return np.column_stack([scores.dims, scores.total])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_any_family_trains_and_scores_the_same_before_and_after_export(
+    family: str, exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sees = family not in {"bert", "qwen2"}
+    store = ScreenshotStore(tmp_path / "shots")
+    pictures = tuple(store.put(encode(draw(64 + i, 56, seed=i))) for i in range(2)) if sees else ()
+    data = {"tasks": ("click-0", "click-1", "click-2"), "episodes": 2, "pictures": pictures}
+    path, out = write_clicks(tmp_path / "steps.jsonl", **data), tmp_path / "out"
+    options = ("--screenshots", store.folder) if sees else ("--mark-overlap", "--max-history", 1)
+
+    code = command(
+        path, "--backbone", exported(family)[0], "--out", out, *quick(family), *options, "--json"
+    )
+
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["training_tasks"] == ["click-0", "click-2"]
+    assert document["validation_tasks"] == ["click-1"]
+    assert document["is_gated"]
+    assert document["plain"]["pairs"]["total"] == 4
+    rows = training_set(clicks(**data), open_screenshot=lambda name: lambda: store.open(name))
+    assert all((step.screenshot is not None) is sees for step in rows.steps)
+    expected = torch_scores(out / "checkpoint", out / "model", list(rows.steps))
+    found = runtime_scores(out / "model", list(rows.steps))
+    assert np.abs(found - expected).max() < 1e-4
+    assert np.ptp(found[:, 5]) > 1e-3
+    verify = ["verify", str(out / "checkpoint"), str(out / "model")]
+    assert export_main(verify) == 0
+    untrained = json.loads((exported(family)[0] / "config.json").read_text())
+    trained = json.loads((out / "checkpoint" / "config.json").read_text())
+    assert trained["model_type"] == untrained["model_type"]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of toy clicks."""
+    folder = tmp_path_factory.mktemp("toy")
+    return write_clicks(folder / "steps.jsonl", tasks=("click-0", "click-1", "click-2"))
+
+
+def test_person_reads_how_good_it_is_and_what_comes_next(
+    exported: Export, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+
+    code = command(
+        toy, "--backbone", exported("bert")[0], "--out", out, *quick("bert"),
+        *("--name", "toy-1", "--license", "Apache-2.0", "--dtype", "fp16"),
+    )  # fmt: skip
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    assert "trained on 24 steps and 16 pairs of 2 tasks" in text
+    assert "on 12 steps of tasks that no stage saw" in text
+    for row in ("helpfulness", "odds of success", "total, plain sum", "total, gated"):
+        assert row in text
+    assert f"similar-fast score IN.jsonl --model {out / 'model'}" in text
+    assert not list(out.glob("*.safetensors"))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [x["stage"] for x in lines[-2:]] == ["plain", "gated"]
+    tuned = [x for x in lines if x["stage"] == "fine-tuning"]
+    assert tuned[-1]["step"] == tuned[-1]["steps"]
+    assert tuned[-1]["validation"]["pairs"]["total"] == 8
+    gating = [x for x in lines if x["stage"] == "gating"]
+    assert gating[-1]["step"] == 10
+    manifest = read_manifest(out / "model")
+    assert (manifest.license, manifest.source) == ("Apache-2.0", "toy-1")
+    card = (out / "model" / "README.md").read_text("utf-8")
+    for part in (
+        "# toy-1",
+        "| backbone | bert, 64 wide, float16, sums in float32 |",
+        "| stages | fine-tuning (all layers, 2 epochs), regression, gate |",
+        "| data | steps.jsonl |",
+        "| trained on | 24 steps and 16 pairs of 2 tasks: click-0, click-2 |",
+        "| measured on | click-1 |",
+        "| split | whole tasks are held out |",
+        "| seed | 0 |",
+        "## On the validation tasks, gated total",
+        "## Limits",
+    ):
+        assert part in card
+    assert "shuffled" not in card
+
+
+def test_heads_alone_are_trained_on_a_backbone_as_it_is(
+    exported: Export, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, out = exported("qwen2")[0], tmp_path / "out"
+    options = ("--no-finetune", "--no-gate", "--shuffle-labels", "--validation-share", 0)
+
+    code = command(toy, "--backbone", checkpoint, "--out", out, "--threads", 1, *options)
+
+    captured = capsys.readouterr()
+    assert code == 0
+    assert "nothing is known of how good the model is" in captured.err
+    assert not (out / "backbone").exists()
+    weights = "model.safetensors"
+    assert (out / "checkpoint" / weights).read_bytes() == (checkpoint / weights).read_bytes()
+    card = (out / "model" / "README.md").read_text("utf-8")
+    assert "it is a control and knows nothing" in card
+    assert "| stages | regression |" in card
+    assert "| split | nothing is held out" in card
+
+
+def test_one_task_alone_is_split_by_episodes(
+    exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_clicks(tmp_path / "one.jsonl", tasks=("click-0",), episodes=6)
+    options = ("--no-finetune", "--no-gate", "--threads", 1)
+
+    code = command(path, "--backbone", exported("bert")[0], "--out", tmp_path / "out", *options)
+
+    assert code == 0
+    assert "on 3 steps of episodes that no stage saw" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["fine-tuning", "computing features", "gating", "exporting"])
+def test_interrupted_run_goes_on_to_the_same_model(
+    stage: str,
+    finished: Path,
+    toy: Path,
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    argv = (toy, "--backbone", exported("bert")[0], "--out", out, *quick("bert"))
+    seen: list[tuple[str, int]] = []
+    with monkeypatch.context() as patch:
+        from similar_fast.cli.train import _Stages  # noqa: PLC0415  # what the patch is of
+
+        def progress(self: _Stages, name: str, done: int, total: int) -> None:
+            if name == stage and done >= total // 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(_Stages, "progress", progress)
+        assert command(*argv) == 130
+    assert "the same command with --resume goes on from here" in capsys.readouterr().err
+    assert command(*argv) == 3
+    assert "is not empty; expected a new folder, or a run to resume" in capsys.readouterr().err
+
+    with monkeypatch.context() as patch:
+        plain = _Stages.progress
+
+        def told(self: _Stages, name: str, done: int, total: int) -> None:
+            seen.append((name, done))
+            plain(self, name, done, total)
+
+        patch.setattr(_Stages, "progress", told)
+        assert command(*argv, "--resume") == 0
+
+    names = [name for name, _ in seen]
+    if stage == "fine-tuning":
+        assert seen[0] == (stage, 2)
+    else:
+        assert names[0] == "computing features"
+        assert (names.count("gating") == 0) is (stage == "exporting")
+    for name in ("heads.safetensors", "decoder.onnx", "heads.onnx", "README.md", "similar.json"):
+        assert (out / "model" / name).read_bytes() == (finished / "model" / name).read_bytes()
+    left = {path.name for path in out.iterdir()}
+    assert left == {path.name for path in finished.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def finished(exported: Export, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody interrupted."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    assert command(toy, "--backbone", exported("bert")[0], "--out", out, *quick("bert")) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("--seed", 1), "the run has other settings (seed); expected the same"),
+        (("--gate-steps", 11), "other settings (gate)"),
+        (("--epochs", 3, "--name", "x"), "other settings (export, finetune)"),
+    ],
+)
+def test_run_of_other_settings_is_not_gone_on_with(
+    changed: tuple[object, ...],
+    message: str,
+    finished: Path,
+    toy: Path,
+    exported: Export,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    backbone = exported("bert")[0]
+    argv = (toy, "--backbone", backbone, "--out", finished, *quick("bert"), *changed)
+
+    assert command(*argv, "--resume") == 3
+    assert message in capsys.readouterr().err
+
+
+def test_run_of_other_data_or_weights_is_not_gone_on_with(
+    finished: Path,
+    toy: Path,
+    exported: Export,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = write_clicks(tmp_path / "steps.jsonl", tasks=("click-0", "click-1"), seed=9)
+    argv = ("--out", finished, *quick("bert"), "--resume")
+
+    assert command(other, "--backbone", exported("bert")[0], *argv) == 3
+    assert "the run has other data; expected" in capsys.readouterr().err
+    assert command(toy, "--backbone", _spoiled(exported, tmp_path), *argv) == 3
+    assert "the run has other checkpoint; expected" in capsys.readouterr().err
+    (tmp_path / "plan.json").write_text("{", encoding="utf-8")
+    backbone = ("--backbone", exported("bert")[0])
+    assert command(toy, *backbone, "--out", tmp_path, *quick("bert"), "--resume") == 3
+    assert "the plan cannot be read" in capsys.readouterr().err
+
+
+def _spoiled(exported: Export, folder: Path) -> Path:
+    from exports import copied, rewrite  # noqa: PLC0415  # loads onnx
+
+    checkpoint = copied(exported, "bert", folder)
+    rewrite(checkpoint, lambda tensors: tensors["embeddings.LayerNorm.bias"].__iadd__(1))
+    return checkpoint
+
+
+def test_folder_of_something_else_is_refused(
+    toy: Path, exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    argv = (toy, "--backbone", exported("bert")[0], "--out", tmp_path, *quick("bert"))
+
+    assert command(*argv, "--resume") == 3
+    assert "holds no run to resume" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--validation-tasks", "nowhere"), "the data has no task 'nowhere' to validate on"),
+        (("--validation-tasks", "click-0,click-1,click-2"), "none of 0 steps to train on has"),
+        (("--min-difference", 99), "there are no pairs to train the gate on"),
+        (("--lora-rank", 2), "a bert is trained whole"),
+        (("--lora-rank", -1), "lora_rank is -1; expected at least 0"),
+        (("--screenshots", "."), "the backbone is a bert, which reads words alone"),
+        (("--threads", 0), "--threads must be at least 1, got 0"),
+        (("--seed", -1), "the seed is -1; expected at least 0"),
+        (("--max-history", 0), "max_history is 0; expected at least 1"),
+        (("--gate-steps", 0), "steps is 0; expected at least 1"),
+        (("--epochs", 0), "epochs is 0.0; expected a number above 0"),
+        (("--validation-share", 1), "share to hold out is 1.0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(
+    options: tuple[object, ...],
+    message: str,
+    toy: Path,
+    exported: Export,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    backbone = exported("bert")[0]
+    capsys.readouterr()
+
+    code = command(toy, "--backbone", backbone, "--out", tmp_path / "out", *options)
+
+    error = capsys.readouterr().err
+    assert code == 3
+    assert message in error
+    assert error.count("\n") == 1
+    # The next call needs no other folder.
+    assert {path.name for path in (tmp_path / "out").glob("*")} <= {"lock"}
+
+
+def test_folder_that_is_no_checkpoint_is_refused(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+
+    assert command(toy, "--backbone", tmp_path, "--out", tmp_path / "out") == 3
+    assert "has the model_type 'gpt2'; expected one of bert, qwen2" in capsys.readouterr().err
+
+
+def test_missing_extra_says_what_to_install(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("similar_fast.cli.train.find_spec", lambda name: None)
+
+    assert command(toy, "--backbone", tmp_path, "--out", tmp_path / "out") == 3
+    assert 'pip install "similar-fast[train]"' in capsys.readouterr().err
+
+
+def test_missing_tracker_says_what_to_install(
+    toy: Path,
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    argv = (toy, "--backbone", exported("bert")[0], "--out", tmp_path / "out", "--track", "wandb")
+
+    assert command(*argv) == 3
+    assert "tracking with wandb needs `pip install wandb`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv", [("--gate-widths", "a"), ("--gate-widths", "0"), ("--device",), ("--dtype", "int2")]
+)
+def test_wrong_call_is_a_matter_of_usage(argv: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command("x.jsonl", "--backbone", tmp_path, "--out", tmp_path / "out", *argv)
+    assert caught.value.code == 2

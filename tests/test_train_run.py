@@ -1,0 +1,160 @@
+"""A whole run learns what can be learnt, its control learns nothing, and metrics go where asked."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import VOCABULARY
+from prompt_checkpoints import save_checkpoint
+from similar_fast.metrics import accuracy_intervals
+from similar_fast.reward import RewardModel
+from similar_fast.train.data import TrainingSet, training_set
+from similar_fast.train.finetune_settings import FinetuneSettings
+from similar_fast.train.gate_settings import GateSettings
+from similar_fast.train.run import train
+from similar_fast.train.settings import TrainSettings
+from similar_fast.train.tracking import open_tracker
+from train_data import clicks
+from transformers import BertConfig, BertModel
+
+SETTINGS = TrainSettings(
+    finetune=FinetuneSettings(epochs=10, learning_rate=3e-3, heads_rate=1.5e-2),
+    gate=GateSettings(widths=(32,), steps=50),
+    validation_tasks=("click-1", "click-4"),
+)
+
+
+@pytest.fixture(scope="module")
+def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bert of two layers that can learn within seconds."""
+    folder = save_checkpoint(tmp_path_factory.mktemp("small"), "bert")
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows() -> TrainingSet:
+    return training_set(clicks(episodes=40))
+
+
+def test_run_learns_what_a_screen_tells_and_orders_pairs_of_unseen_tasks(
+    small_bert: Path, rows: TrainingSet, tmp_path: Path
+) -> None:
+    result = train(rows, small_bert, tmp_path / "out", SETTINGS)
+
+    for measured in (result.plain, result.gated):
+        assert measured is not None
+        assert measured.pairs["total"] == 160
+        assert measured.pair_accuracy["total"] > 0.9
+        assert measured.dimensions["odds of success"].r2 > 0.6
+    held_out = rows.rows(rows.of_tasks(SETTINGS.validation_tasks))
+    model = RewardModel(result.folder, providers="cpu", threads=1)
+    total = model.score(held_out.steps).total
+    better, worse = held_out.pairs.T
+    assert (total[better] > total[worse]).mean() > 0.9
+
+
+def test_control_of_shuffled_labels_ends_at_chance(
+    small_bert: Path, rows: TrainingSet, tmp_path: Path
+) -> None:
+    result = train(rows, small_bert, tmp_path / "out", replace(SETTINGS, shuffles_labels=True))
+
+    held_out = rows.rows(rows.of_tasks(SETTINGS.validation_tasks))
+    model = RewardModel(result.folder, providers="cpu", threads=1)
+    total = model.score(held_out.steps).total.astype(np.float64)
+    better, worse = held_out.pairs.T
+    # Screens with one instruction are alike, whatever their task.
+    words = [held_out.steps[i].instruction for i in better]
+    found = accuracy_intervals(total[better], total[worse], clusters=words, seed=0)
+    interval = found.micro.interval
+    assert interval.low < 0.5 < interval.high
+    # Measured on labels as they are: else a model that knows all would look like chance as well.
+    assert result.gated is not None
+    share = (total[better] > total[worse]).mean()
+    assert result.gated.pair_accuracy["total"] == pytest.approx(share, abs=0.02)
+
+
+class StubLibrary(ModuleType):
+    """What trackio and wandb have in common; a stub, for neither is installed here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: list[tuple[str, object]] = []
+
+    def init(self, **options: object) -> None:
+        self.calls.append(("init", options))
+
+    def log(self, metrics: dict[str, float]) -> None:
+        self.calls.append(("log", metrics))
+
+    def finish(self) -> None:
+        self.calls.append(("finish", None))
+
+
+@pytest.fixture(params=["trackio", "wandb"])
+def stub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubLibrary]:
+    library = StubLibrary(request.param)
+    monkeypatch.setitem(sys.modules, request.param, library)
+    return library
+
+
+def test_tracker_is_told_every_stage_and_finished(
+    stub: StubLibrary, small_bert: Path, tmp_path: Path
+) -> None:
+    few = training_set(clicks(episodes=2))
+    finetune = FinetuneSettings(epochs=1, save_every=1)
+    settings = replace(SETTINGS, finetune=finetune, gate=GateSettings(widths=(8,), steps=2))
+
+    name = stub.__name__
+    with open_tracker(name, project="p", run="r", config=settings.to_dict()) as tracker:  # type: ignore[arg-type]
+        train(few, small_bert, tmp_path / "out", settings, tracker=tracker)
+
+    assert stub.calls[0] == ("init", {"project": "p", "name": "r", "config": settings.to_dict()})
+    assert stub.calls[-1] == ("finish", None)
+    logged = [metrics for kind, metrics in stub.calls if kind == "log"]
+    assert all(isinstance(v, float | int) for m in logged for v in m.values())  # type: ignore[attr-defined]
+    names = set().union(*logged)  # type: ignore[arg-type]
+    assert {
+        "fine-tuning/label_loss",
+        "fine-tuning/validation/pair_accuracy/total",
+        "gating/step",
+        "gating/validation_loss",
+        "gated/pair_accuracy/total",
+    } <= names
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == [
+        next(iter(m)).split("/")[0]  # type: ignore[call-overload]
+        for m in logged
+    ]
+
+
+def test_tracker_is_finished_where_a_run_fails(stub: StubLibrary) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_tracker(stub.__name__, project="p", run="r", config={}),  # type: ignore[arg-type]
+    ):
+        raise KeyboardInterrupt
+
+    assert stub.calls[-1] == ("finish", None)
+
+
+def test_no_tracker_forgets_all() -> None:
+    with open_tracker("none", project="p", run="r", config={}) as tracker:
+        tracker.log("gating", {"loss": 1.0}, 1)
