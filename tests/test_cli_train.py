@@ -1,4 +1,4 @@
-"""`similar-fast train` from files to a model: every family, both ways to score, and interruptions."""
+"""`similar-fast train` from files to a model: every family, scores, what is refused, resuming."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Marks of what names have in common with the instruction, and prompts of the last actions alone."""
+"""Marks of what names and the instruction have in common; prompts of the last actions alone."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage 0: its losses against a plain count, its gradients, and that a run goes on to the same bits."""
+"""Stage 0: losses against a plain count, gradients, and that a run goes on to the same bits."""
 
 import math
 from collections.abc import Callable

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from similar_fast.errors import DataError, ModelError
 from similar_fast.heads import Heads, encode_heads
 from similar_fast.metrics import accuracy_intervals
-from similar_fast.train.gate_settings import GatePairs, GateSettings, batch_rows
 from similar_fast.train.drawing import step_seed
+from similar_fast.train.gate_settings import GatePairs, GateSettings, batch_rows
 from similar_fast.train.gating import GateFit, fit_gate
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.split import hold_out

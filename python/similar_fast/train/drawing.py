@@ -1,4 +1,4 @@
-"""Draws that are a function of a seed and a step, so that a run that goes on draws what it would."""
+"""Draws that are a function of a seed and a step, so that a run can go on."""
 
 import hashlib
 from collections.abc import Iterator

@@ -230,7 +230,7 @@ class _Run:
             weights=rows.pair_weights.astype(np.float32),
             types=[str(type_) for type_ in rows.pair_types],
         )
-        fit = fit_gate(
+        return fit_gate(
             pairs,
             (features[0][kept], features[1][kept]),
             heads=heads,
@@ -241,7 +241,6 @@ class _Run:
             progress=lambda done, total: self._progress("gating", done, total),
             report=self._report_gate,
         )
-        return fit
 
     def _measured(
         self, features: tuple[_Floats, _Floats], plain: Heads, gate: GateFit | None
