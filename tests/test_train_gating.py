@@ -12,14 +12,15 @@ from safetensors.torch import load_file, save_file
 from similar_fast.errors import DataError, ModelError
 from similar_fast.heads import Heads, encode_heads
 from similar_fast.metrics import accuracy_intervals
-from similar_fast.train.gate_settings import GatePairs, GateSettings, batch_rows, step_seed
+from similar_fast.train.gate_settings import GatePairs, GateSettings, batch_rows
+from similar_fast.train.drawing import step_seed
 from similar_fast.train.gating import GateFit, fit_gate
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.split import hold_out
 from torch import nn
 
 if TYPE_CHECKING:
-    from similar_fast.train.gate_checkpoint import GateMetrics
+    from similar_fast.train.gating import GateMetrics
 
 WIDTH = 12
 SMALL = GateSettings(widths=(16, 16), steps=40, batch_size=32, measure_every=10)
@@ -304,12 +305,13 @@ def test_broken_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     tensors = load_file(path)
     save_file(tensors, path)
-    refused("no checkpoint of stage 2")
+    refused("no checkpoint of a training run")
     size = int.from_bytes(data[:8], "little")
     path.write_bytes(
-        data[: 8 + size].replace(b"gate.layers.0.bias", b"gate.layers.9.bias") + data[8 + size :]
+        data[: 8 + size].replace(b"weight.layers.0.bias", b"weight.layers.9.bias")
+        + data[8 + size :]
     )
-    refused(r"gate\.layers\.0\.bias is missing; expected \[16\]")
+    refused(r"weight\.layers\.0\.bias is missing; expected \[16\]")
 
 
 def test_gate_of_the_least_validation_loss_is_kept() -> None:

@@ -24,7 +24,7 @@ from similar_fast_export.chat_template import TEMPLATE_DATE, read_template
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Reference", "WholePrompt", "check_installed"]
+__all__ = ["Reference", "WholePrompt", "check_installed", "quiet"]
 
 _Floats = NDArray[np.float32]
 
@@ -87,7 +87,7 @@ class Reference:
             raise ValueError(f"the manifest is of the family {manifest.family!r}, no reward model")
         self._spec = manifest.reward
         self._family = manifest.family
-        with _quiet():
+        with quiet():
             self.model = AutoModel.from_pretrained(
                 checkpoint, dtype=getattr(torch, dtype), local_files_only=True
             ).eval()
@@ -231,8 +231,8 @@ class Reference:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No bar, and no report on the tensors that only generating words needs."""
+def quiet() -> Iterator[None]:
+    """Within it transformers shows no bar and does not report which tensors it had no use for."""
     from transformers.utils import logging  # noqa: PLC0415  # an extra
 
     verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -24,6 +24,7 @@ from similar_fast.cli import (
     screenshots,
     search,
     split,
+    train,
 )
 from similar_fast.cli.output import Output
 from similar_fast.errors import SimilarFastError
@@ -36,6 +37,7 @@ _COMMANDS = (
     score,
     inspect,
     collect,
+    train,
     screenshots,
     convert,
     pairs,

@@ -5,27 +5,35 @@ weights are transformers' modules, so they go back into a checkpoint.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from similar_fast_export.reference import Reference
+from similar_fast_export.reference import Reference, quiet
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel
-from transformers.utils import logging
 
-from similar_fast.errors import ModelError
+from similar_fast.errors import DataError, ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import Prompt, PromptWriter
+from similar_fast.train.drawing import drawing
 from similar_fast.types import Step
 
-__all__ = ["PackedBert", "RowBackbone", "State", "TorchBackbone", "open_backbone", "save_backbone"]
+__all__ = [
+    "BackboneSettings",
+    "PackedBert",
+    "RowBackbone",
+    "State",
+    "TorchBackbone",
+    "open_backbone",
+    "save_backbone",
+]
 
 _COPIED = (
     "tokenizer.json",
@@ -41,6 +49,23 @@ _COPIED = (
 
 State = Sequence[Step]
 """Steps that differ in their action alone; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSettings:
+    """What of a backbone is trained, and how it is held.
+
+    Attributes:
+        lora_rank: Rank of the adapters; 0 trains every weight. bert has no adapters.
+        freezes_embeddings: Whether the tables of words and positions stay as they are.
+        dtype: Of the weights while they are trained; bert has float32 alone.
+        saves_memory: Whether activations are computed again on the way back; not for bert.
+    """
+
+    lora_rank: int = 0
+    freezes_embeddings: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    saves_memory: bool = False
 
 
 class TorchBackbone(Protocol):
@@ -85,14 +110,19 @@ class _Pack:
     length: int = 0
 
     def add(self, prompts: Sequence[Prompt]) -> None:
-        """One state; its prompts have one prefix."""
-        prefix, start = prompts[0].prefix, len(self.ids)
-        self.gates.append(self.length + prompts[0].gate_index)
-        self.gate_parts.append(start)
-        self._add_part(prefix, 0, -1)
-        for prompt in prompts:
+        """One state; a prefix stands once, before the first of its actions."""
+        starts: dict[int, int] = {}
+        for i, prompt in enumerate(prompts):
+            prefix = prompt.prefix
+            # A long action leaves less room for its state, and then has a prefix of its own.
+            if id(prefix) not in starts:
+                starts[id(prefix)] = len(self.ids)
+                if i == 0:
+                    self.gates.append(self.length + prompt.gate_index)
+                    self.gate_parts.append(len(self.ids))
+                self._add_part(prefix, 0, -1)
             self.scored_parts.append(len(self.ids))
-            self._add_part(prompt.suffix, len(prefix), start)
+            self._add_part(prompt.suffix, len(prefix), starts[id(prefix)])
             self.scored.append(self.length - 1)
 
     def _add_part(self, ids: NDArray[np.int64], first_position: int, prefix: int) -> None:
@@ -121,9 +151,10 @@ class PackedBert:
             dropout: Of each layer's two outputs, while the model is in training mode.
         """
         assert manifest.reward is not None  # noqa: S101  # the caller's check
-        with _quiet():
+        with quiet():
+            # A pooler would be drawn where the checkpoint has none; no state goes through it.
             self.model: Any = AutoModel.from_pretrained(
-                checkpoint, local_files_only=True, dtype=torch.float32
+                checkpoint, local_files_only=True, dtype=torch.float32, add_pooling_layer=False
             ).eval()
         self.hidden_size = manifest.hidden_size
         self.device = torch.device("cpu")
@@ -222,39 +253,36 @@ class RowBackbone:
         self,
         checkpoint: Path,
         manifest: Manifest,
+        settings: BackboneSettings,
         *,
-        lora_rank: int = 0,
         device: str = "cpu",
-        dtype: str = "float32",
-        saves_memory: bool = False,
+        seed: int = 0,
     ) -> None:
         """Loads the layers.
 
         Args:
             checkpoint: A Hugging Face folder.
             manifest: Of a reward model that was exported from it: its prompt counts.
-            lora_rank: Rank of the adapters, above 0; 0 trains every weight.
+            settings: What is trained.
             device: Where it computes.
-            dtype: Of the weights; `float32` or `bfloat16`.
-            saves_memory: Whether activations are computed again on the way back.
+            seed: Of the adapters' first weights.
 
         Raises:
-            ModuleNotFoundError: peft is not installed, and adapters are asked for.
+            ImportError: peft is not installed, and adapters are asked for.
         """
-        self._reference = Reference(checkpoint, manifest, dtype=dtype)
+        self._reference = Reference(checkpoint, manifest, dtype=settings.dtype)
         self.device = torch.device(device)
         self.hidden_size = manifest.hidden_size
-        self._with_adapters = lora_rank > 0
+        self._max_positions = manifest.max_positions
+        self._with_adapters = settings.lora_rank > 0
         self.model: Any = self._reference.model.to(self.device)
-        if lora_rank:
-            from peft import LoraConfig, get_peft_model  # noqa: PLC0415  # of the extra `train`
-
-            adapters = LoraConfig(
-                r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear"
-            )
-            self.model = self._reference.model = get_peft_model(self.model, adapters)
-        if saves_memory:
-            self.model.gradient_checkpointing_enable()
+        if self._with_adapters:
+            with drawing(seed, self.device):
+                self.model = _with_adapters(self.model, settings.lora_rank)
+            self._reference.model = self.model
+        if settings.saves_memory:
+            newer = getattr(self.model, "activation_checkpointing_enable", None)
+            (newer or self.model.gradient_checkpointing_enable)()
             self.model.enable_input_require_grads()
 
     def encode(self, states: Sequence[State]) -> tuple[Tensor, Tensor]:
@@ -263,6 +291,11 @@ class RowBackbone:
         for state in states:
             for i, step in enumerate(state):
                 prompt = self._reference.prompt(step)
+                if len(prompt.ids) > self._max_positions:
+                    raise DataError(
+                        f"a step has {len(prompt.ids)} tokens; expected at most "
+                        f"{self._max_positions}: stage 0 cuts no state of this family"
+                    )
                 out = self._reference.run(prompt)
                 hidden.append(out[-1])
                 if i == 0:
@@ -274,38 +307,53 @@ class RowBackbone:
         return self.model.merge_and_unload() if self._with_adapters else self.model
 
 
+def _with_adapters(model: Any, rank: int) -> Any:  # noqa: ANN401  # modules of transformers
+    """`model` with adapters beside its linear layers, alone to be trained."""
+    try:
+        from peft import LoraConfig, get_peft_model  # noqa: PLC0415  # heavy, and for adapters alone
+    except ImportError as err:
+        raise ImportError('adapters need `pip install "similar-fast[train]"`') from err
+    adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    with warnings.catch_warnings():
+        # peft asks transformers by an older name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return get_peft_model(model, adapters)
+
+
 def open_backbone(
     checkpoint: Path,
     manifest: Manifest,
+    settings: BackboneSettings | None = None,
     *,
-    lora_rank: int = 0,
     device: str = "cpu",
-    freezes_embeddings: bool = False,
+    seed: int = 0,
 ) -> "PackedBert | RowBackbone":
     """The backbone of `checkpoint`, ready to be trained.
 
     Args:
         checkpoint: A Hugging Face folder.
         manifest: Of a reward model that was exported from it.
-        lora_rank: Rank of the adapters; 0 trains every weight. bert has no adapters.
+        settings: What is trained; None for every weight in float32.
         device: Where it computes; bert computes on the CPU.
-        freezes_embeddings: Whether the tables of words and positions stay as they are.
+        seed: Of the adapters' first weights.
 
     Raises:
-        ModelError: bert is asked for with adapters or on another device.
-        ModuleNotFoundError: peft is not installed, and adapters are asked for.
+        ImportError: peft is not installed, and adapters are asked for.
+        ModelError: bert is asked for what it does not have.
     """
+    settings = settings or BackboneSettings()
     backbone: PackedBert | RowBackbone
     if manifest.family == "bert":
-        if lora_rank or device != "cpu":
+        whole = replace(settings, freezes_embeddings=False)
+        if whole != BackboneSettings() or device != "cpu":
             raise ModelError(
-                f"{checkpoint} is a bert, which is trained whole and on the CPU; found "
-                f"lora_rank {lora_rank} and device {device!r}"
+                f"{checkpoint} is a bert, which is trained whole, in float32 and on the CPU; found "
+                f"{settings} and device {device!r}"
             )
         backbone = PackedBert(checkpoint, manifest)
     else:
-        backbone = RowBackbone(checkpoint, manifest, lora_rank=lora_rank, device=device)
-    if freezes_embeddings:
+        backbone = RowBackbone(checkpoint, manifest, settings, device=device, seed=seed)
+    if settings.freezes_embeddings:
         for module in backbone.model.modules():
             if isinstance(module, torch.nn.Embedding):
                 module.weight.requires_grad_(False)
@@ -319,20 +367,8 @@ def save_backbone(backbone: "PackedBert | RowBackbone", source: Path, folder: Pa
         OSError: A file cannot be written.
     """
     layers = backbone.merged() if isinstance(backbone, RowBackbone) else backbone.model
-    with _quiet():
+    with quiet():
         layers.save_pretrained(folder)
     for name in _COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars of transformers within."""
-    was_shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if was_shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,25 +1,29 @@
 """What a model is trained on: steps with labels, and pairs of them, in columns."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS, Dimension
+from similar_fast.heads import LABEL_SCALES
 from similar_fast.records import PairRecord, Record, StepRecord, TrajectoryRecord
 from similar_fast.types import Step
 
 __all__ = ["PairSettings", "TrainingSet", "compare", "training_set"]
 
-_SCALES = np.array([3.0, 5.0, 5.0, 1.0, 1.0])  # what upstream's integers are multiplied by
+_SCALES = np.array(LABEL_SCALES)
 _FULL_ROLLOUTS = 4  # so many rollouts count as much as an outcome that was seen
 
 _Floats = NDArray[np.float64]
 _Indices = NDArray[np.int64]
 OpenScreenshot = Callable[[str], Callable[[], bytes]]
-"""A record's name of a picture -> what reads it."""
+"""A record's name of a picture -> what reads it; best `partial(store.open, name)`, since the steps
+of one picture are then known to share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,29 @@ class TrainingSet:
             pair_weights=self.pair_weights[stays],
         )
 
+    def fingerprint(self) -> str:
+        """32 hex characters, equal for sets of the same steps, labels and pairs.
+
+        A picture stands for itself by the name that it is opened by, where that can be seen.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for step, task in zip(self.steps, self.tasks, strict=True):
+            name = step.screenshot.args if isinstance(step.screenshot, partial) else None
+            picture = step.screenshot is not None, name
+            digest.update(repr((task, *_texts(step), picture)).encode("utf-8", "surrogatepass"))
+        for array in (
+            self.labels,
+            self.weights,
+            self.episodes,
+            self.states,
+            self.is_final,
+            self.pairs,
+            self.pair_weights,
+        ):
+            digest.update(np.ascontiguousarray(array).data)
+        digest.update(repr([str(type_) for type_ in self.pair_types]).encode())
+        return digest.hexdigest()
+
     def of_tasks(self, tasks: Iterable[str]) -> NDArray[np.bool_]:
         """`[n]` bool, the rows of `tasks`."""
         wanted = set(tasks)
@@ -126,9 +153,9 @@ def training_set(
 ) -> TrainingSet:
     """The rows and pairs of `records`.
 
-    Steps and steps of trajectories are rows with labels; a pair's two actions are rows without
-    any, unless the same step is there with labels. Pairs of labelled steps are made as
-    `compared_by` says.
+    Steps and steps of trajectories are rows with labels, and those of one state whose five labels
+    are known are compared as `compared_by` says. A pair's two actions are rows without labels,
+    unless both are there with labels at one state, wherever in `records` those stand.
 
     Args:
         records: Of any kind, also mixed.
@@ -136,6 +163,7 @@ def training_set(
         compared_by: Which labelled steps become pairs; None for the defaults.
     """
     columns = _Columns()
+    pairs: list[PairRecord] = []
     for record in records:
         if isinstance(record, StepRecord):
             _add_step(columns, record, open_screenshot)
@@ -143,7 +171,9 @@ def training_set(
             for step in _steps_of(record):
                 _add_step(columns, step, open_screenshot)
         else:
-            _add_pair(columns, record, open_screenshot)
+            pairs.append(record)
+    for pair in pairs:
+        _add_pair(columns, pair, open_screenshot)
     return _with_pairs(_closed(columns), compared_by or PairSettings())
 
 
@@ -197,9 +227,7 @@ def _add_step(columns: _Columns, record: StepRecord, open_screenshot: OpenScreen
     if record.is_scaled:
         values = values / _SCALES
     episode = (record.environment, record.task, record.seed, record.trajectory)
-    state = (*episode, record.step, record.state, record.history)
-    known = (record.environment, record.task, record.seed, record.step, *_texts(step))
-    columns.known.setdefault(known, len(columns.steps))
+    columns.known.setdefault(_place(record, step), len(columns.steps))
     return _append(
         columns,
         step,
@@ -207,7 +235,7 @@ def _add_step(columns: _Columns, record: StepRecord, open_screenshot: OpenScreen
         weight=_trust(record),
         task=record.task,
         episode=episode,
-        state=state,
+        state=(*episode, record.step, record.state, record.screenshot, *_texts(step)[:-1]),
         is_final=bool(record.is_final),
     )
 
@@ -219,26 +247,36 @@ def _add_pair(
         columns.num_left_out += 1
         return
     episode = (record.environment, record.task, record.seed, record.chosen_trajectory)
-    state = (record.environment, record.task, record.seed, record.step, record.state)
-    rows = []
-    for action in (record.chosen[0], record.rejected[0]):
-        step = _step_of(record, action, open_screenshot)
-        known = (record.environment, record.task, record.seed, record.step, *_texts(step))
-        row = columns.known.get(known)
-        if row is None:
-            row = columns.known[known] = _append(
-                columns,
-                step,
-                (np.nan,) * len(DIMENSIONS),
-                weight=1.0,
-                task=record.task,
-                episode=episode,
-                state=(*state, *_texts(step)[:-1]),
-                is_final=False,
-            )
-        rows.append(row)
+    steps = [
+        _step_of(record, action, open_screenshot) for action in (*record.chosen, *record.rejected)
+    ]
+    state = ("pair", *_place(record, steps[0])[:-1], record.state)
+    known = [columns.known.get(_place(record, step)) for step in steps]
+    rows = [row for row in known if row is not None]
+    if len(rows) < len(steps) or len({columns.states[row] for row in rows}) > 1:
+        rows = []
+        for step in steps:
+            place = (*state, step.action)
+            if place not in columns.known:
+                columns.known[place] = _append(
+                    columns,
+                    step,
+                    (np.nan,) * len(DIMENSIONS),
+                    weight=1.0,
+                    task=record.task,
+                    episode=episode,
+                    state=state,
+                    is_final=False,
+                )
+            rows.append(columns.known[place])
     columns.pairs.append((rows[0], rows[1]))
     columns.pair_types.append(record.type)
+
+
+def _place(record: StepRecord | PairRecord, step: Step) -> tuple[object, ...]:
+    """What steps of one moment with one action have in common, wherever they are told of."""
+    seen = (record.environment, record.task, record.seed, record.step, record.screenshot)
+    return (*seen, *_texts(step))
 
 
 def _append(

@@ -1,6 +1,5 @@
-"""What stage 2 is given: pairs and settings, and which pairs and draws belong to which step."""
+"""What stage 2 is given: pairs and settings, and which pairs belong to which step."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ __all__ = [
     "batch_rows",
     "check_pairs",
     "check_settings",
-    "step_seed",
 ]
 
 _Floats = NDArray[np.float32]
@@ -93,12 +91,6 @@ def batch_rows(step: int, *, num_pairs: int, batch_size: int, seed: int) -> _Row
     ]
     offset = first * num_pairs
     return np.concatenate(orders)[start - offset : stop - offset]
-
-
-def step_seed(seed: int, step: int) -> int:
-    """The seed of one step's dropout, below 2^63."""
-    text = f"{seed}:{step}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def check_settings(settings: GateSettings, seed: int) -> None:

@@ -7,37 +7,77 @@ Source: Miao et al. 2025, section 4; Wang et al. 2024 (ArmoRM), section 2.2; Bra
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from similar_fast.errors import ModelError
+from similar_fast.errors import DataError, ModelError
 from similar_fast.heads import Heads
 from similar_fast.metrics.pairs import accuracy
-from similar_fast.train.gate_checkpoint import GateMetrics, GateState, load_state, save_state
+from similar_fast.train.drawing import drawing, step_seed
 from similar_fast.train.gate_settings import (
     GatePairs,
     GateSettings,
     batch_rows,
     check_pairs,
     check_settings,
-    step_seed,
 )
 from similar_fast.train.heads import Gate, HeadsModule
+from similar_fast.train.module_state import load_module, save_module
 from similar_fast.train.split import Split, hold_out
 
-__all__ = ["GateFit", "fit_gate"]
+__all__ = ["GateFit", "GateMetrics", "fit_gate"]
 
 _Floats = NDArray[np.float32]
 _Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class GateMetrics:
+    """What was measured after some steps.
+
+    Attributes:
+        step: Steps that were taken.
+        learning_rate: Of the step that comes next; 0 after the last.
+        train_loss: Mean loss of the steps since the last measurement; None before the first step.
+        validation_loss: Weighted mean loss of the held-out pairs, without dropout; None where
+            nothing is held out.
+        accuracy: Share of the held-out pairs whose chosen step scores above the rejected one, a
+            tie counted as half; None as above.
+        accuracy_by_type: The same by the pairs' types, in their order.
+    """
+
+    step: int
+    learning_rate: float
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    accuracy: float | None = None
+    accuracy_by_type: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _State:
+    """How far the run is.
+
+    Attributes:
+        best: The gate's weights of the least validation loss so far, by name.
+        best_step: When that was.
+        step: Steps that were taken.
+        history: What was measured.
+    """
+
+    best: dict[str, Tensor]
+    best_step: int = 0
+    step: int = 0
+    history: list[GateMetrics] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,20 +208,35 @@ class _Run:
         self._batch_size = min(settings.batch_size, len(self._train))
         self._name = self._fingerprint(features, weights)
 
-    def begin(self, checkpoint: Path | None) -> GateState:
+    def begin(self, checkpoint: Path | None) -> _State:
         """What the checkpoint holds, or the beginning."""
-        if checkpoint is not None and checkpoint.exists():
-            return load_state(
-                checkpoint, run=self._name, optimizer=self._optimizer, gate=self._gate
-            )
-        state = GateState(weights=self._copy(), best=self._copy())
-        self.measure(state, [])
-        return state
+        if checkpoint is None or not checkpoint.exists():
+            state = _State(best=self._copy())
+            self.measure(state, [])
+            return state
+        saved = load_module(checkpoint, self._gate, self._optimizer, run=self._name)
+        try:
+            history = msgspec.convert(saved.history, list[GateMetrics])
+        except msgspec.ValidationError as err:
+            raise DataError(
+                f"the file is no checkpoint of stage 2: {err}", path=checkpoint
+            ) from err
+        if not saved.best:
+            raise DataError("the checkpoint lacks the best gate", path=checkpoint)
+        return _State(dict(saved.best), saved.best_step, saved.step, history)
 
-    def save(self, checkpoint: Path, state: GateState) -> None:
+    def save(self, checkpoint: Path, state: _State) -> None:
         """Writes the state after a measurement."""
-        state.weights = self._copy()
-        save_state(checkpoint, state, run=self._name, optimizer=self._optimizer, gate=self._gate)
+        save_module(
+            checkpoint,
+            self._gate,
+            self._optimizer,
+            run=self._name,
+            step=state.step,
+            best=state.best,
+            best_step=state.best_step,
+            history=state.history,
+        )
 
     def step(self, step: int) -> Tensor:
         """Takes a step; its loss."""
@@ -192,7 +247,7 @@ class _Run:
         ]
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
-        with self._drawing(step):
+        with drawing(step_seed(self._seed, step), self._device):
             self._gate.train()
             margin = self._margin(rows)
             self._gate.eval()
@@ -202,7 +257,7 @@ class _Run:
         self._optimizer.step()
         return loss.detach()
 
-    def measure(self, state: GateState, losses: Sequence[Tensor]) -> None:
+    def measure(self, state: _State, losses: Sequence[Tensor]) -> None:
         """Notes the metrics, and the weights if they are the best so far."""
         train_loss = float(torch.stack(list(losses)).mean()) if losses else None
         found = GateMetrics(state.step, self._learning_rate(state.step), train_loss)
@@ -219,7 +274,7 @@ class _Run:
             state.best, state.best_step = self._copy(), state.step
         state.history.append(found)
 
-    def fit(self, state: GateState) -> GateFit:
+    def fit(self, state: _State) -> GateFit:
         """The best gate, and what is known of it."""
         self._gate.load_state_dict(state.best)
         return GateFit(
@@ -278,14 +333,6 @@ class _Run:
         """Half a cosine, from the setting to 0."""
         phase = math.pi * step / self._settings.steps
         return self._settings.learning_rate * (1 + math.cos(phase)) / 2
-
-    @contextmanager
-    def _drawing(self, step: int) -> Iterator[None]:
-        """Within it torch draws from the step's seed; afterwards as if nothing had been drawn."""
-        devices = [] if self._device.type == "cpu" else [self._device]
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(step_seed(self._seed, step))
-            yield
 
     def _copy(self) -> dict[str, Tensor]:
         tensors = self._gate.state_dict().items()

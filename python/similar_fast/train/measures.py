@@ -83,7 +83,9 @@ def typed_pairs(
         for type_, least in LEAST_DIFFERENCES.items():
             values = totals if type_ is Dimension.TOTAL else rows.labels[:, DIMENSIONS.index(type_)]
             found[type_] += _apart(members, values, least)
-    return {type_: (_column(pairs, 0), _column(pairs, 1)) for type_, pairs in found.items()}
+    # A pair may have come with the data and differ in the one label that is known as well.
+    once = {type_: list(dict.fromkeys(pairs)) for type_, pairs in found.items()}
+    return {type_: (_column(pairs, 0), _column(pairs, 1)) for type_, pairs in once.items()}
 
 
 def _apart(

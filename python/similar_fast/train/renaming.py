@@ -52,7 +52,17 @@ class Renamer:
         self._pools = {shape: sorted(words) for shape, words in pools.items()}
 
     def rename(self, steps: Sequence[Step], task: str, rng: random.Random) -> tuple[Step, ...]:
-        """The steps of one state with other names; unchanged where it cannot be done safely."""
+        """The steps of one state with other names; unchanged where it cannot be done safely.
+
+        A picture shows the names that it shows, so a state with one is left as it is.
+
+        Args:
+            steps: Of one state; they differ in their action alone.
+            task: Whose names they have.
+            rng: Draws the new names.
+        """
+        if any(step.screenshot is not None for step in steps):
+            return tuple(steps)
         names = self._names.get(task, frozenset())
         words = set().union(*map(_words, steps))
         mine = sorted(words & names)
@@ -60,7 +70,7 @@ class Renamer:
         if any(a != w and a.lower() in w.lower() for a in asked for w in words):
             return tuple(steps)
         others = {}
-        taken = set(words)
+        taken = words.union(*(_WORD.findall(action) for action in steps[0].history))
         for word in mine:
             pool = self._pools[_shape(word)]
             new = next((w for w in rng.choices(pool, k=8) if w not in taken), word)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,16 @@ from similar_fast.train.measures import Measured
 from similar_fast.train.regression import RegressionFit
 from similar_fast.train.settings import TrainSettings
 
-__all__ = ["TrainResult", "finite", "model_card", "result_document"]
+__all__ = ["SplitBy", "TrainResult", "finite", "model_card", "result_document"]
+
+SplitBy = Literal["task", "episode", "none"]
+"""What keeps the rows that a model is measured on apart from those that it is trained on."""
+
+_SPLITS = {
+    "task": "whole tasks are held out",
+    "episode": "episodes of the one task are held out: nothing is known of other tasks",
+    "none": "nothing is held out: nothing is known of how good it is",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +34,8 @@ class TrainResult:
         heads: Its heads.
         training_tasks: Tasks that it was trained on.
         validation_tasks: Tasks that it was measured on.
+        split_by: What was held out of the training: whole tasks, episodes of the one task that
+            there was, or nothing.
         training_steps: Steps that it was trained on.
         training_pairs: Pairs that it was trained on.
         regression: Stage 1, by dimension: alpha, and what it achieved while alpha was chosen.
@@ -37,6 +48,7 @@ class TrainResult:
     heads: Heads
     training_tasks: tuple[str, ...]
     validation_tasks: tuple[str, ...]
+    split_by: SplitBy
     training_steps: int
     training_pairs: int
     regression: RegressionFit
@@ -50,6 +62,7 @@ def result_document(result: TrainResult) -> dict[str, Any]:
         "model": str(result.folder.name),
         "training_tasks": list(result.training_tasks),
         "validation_tasks": list(result.validation_tasks),
+        "split_by": result.split_by,
         "training_steps": result.training_steps,
         "training_pairs": result.training_pairs,
         "is_gated": bool(result.heads.layers),
@@ -77,7 +90,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         settings: What the run was made with.
         manifest: Of the exported model.
     """
-    validation = ", ".join(document["validation_tasks"]) or "none: it was trained on all tasks"
+    validation = ", ".join(document["validation_tasks"]) or "nothing"
     tasks = document["training_tasks"]
     trained_on = (
         f"{document['training_steps']:,} steps and {document['training_pairs']:,} pairs of "
@@ -95,7 +108,9 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         f"| backbone | {manifest.family}, {manifest.hidden_size} wide, {manifest.dtype} |",
         f"| stages | {_stages(settings, is_gated=document['is_gated'])} |",
         f"| trained on | {trained_on} |",
+        f"| data | {', '.join(settings.data) or 'not named'} |",
         f"| measured on | {validation} |",
+        f"| split | {_SPLITS[document['split_by']]} |",
         f"| seed | {settings.seed} |",
         f"| licence | {manifest.license} |",
         "",
@@ -119,7 +134,11 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
 def _stages(settings: TrainSettings, *, is_gated: bool) -> str:
     stages = ["regression"]
     if settings.finetune is not None:
-        kind = f"adapters of rank {settings.lora_rank}" if settings.lora_rank else "all layers"
+        kind = (
+            f"adapters of rank {settings.backbone.lora_rank}"
+            if settings.backbone.lora_rank
+            else "all layers"
+        )
         stages.insert(0, f"fine-tuning ({kind}, {settings.finetune.epochs:g} epochs)")
     return ", ".join([*stages, *(["gate"] if is_gated else [])])
 

@@ -1,32 +1,32 @@
 """One run of Triple-M, from a checkpoint and data to a folder that `RewardModel` opens.
 
     OUT/plan.json            what the run is made of; a resumed run must be of the same
+    OUT/untrained/           the checkpoint's export, while stage 0 goes on: its prompt is trained
     OUT/stage0.safetensors   the backbone and its optimiser, while stage 0 goes on
     OUT/backbone/            the fine-tuned checkpoint
     OUT/frozen/              its export in float32, whose heads are drawn: what computes features
     OUT/features/            h and p of every step
-    OUT/stage2.safetensors   the gate and its optimiser, while stage 2 goes on
+    OUT/stage2.safetensors   the gate and its optimiser, until the run is done
     OUT/checkpoint/          the backbone with heads.safetensors, for `similar-fast-export`
     OUT/model/               the exported model
     OUT/metrics.jsonl        what was measured, a line each time
     OUT/result.json          what came out
 
-Each stage writes what it made as a whole, and a resumed run begins after the last one that did.
+A resumed run goes on where the last checkpoint was written: what a stage made is kept as a whole,
+and stage 1, which takes seconds, is done again.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 
-from similar_fast.errors import DataError
 from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import read_manifest
@@ -34,14 +34,15 @@ from similar_fast.reward import RewardModel
 from similar_fast.train.backbones import open_backbone, save_backbone
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.features import cached_features
-from similar_fast.train.finetune import FinetuneMetrics, finetune
-from similar_fast.train.gate_checkpoint import GateMetrics
+from similar_fast.train.finetune import finetune
+from similar_fast.train.finetune_settings import FinetuneMetrics
 from similar_fast.train.gate_settings import GatePairs
-from similar_fast.train.gating import GateFit, fit_gate
+from similar_fast.train.gating import GateFit, GateMetrics, fit_gate
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.measures import Measured, measure
+from similar_fast.train.plan import check_out, keep_plan
 from similar_fast.train.regression import RegressionFit, fit_regression
-from similar_fast.train.result import TrainResult, finite, model_card, result_document
+from similar_fast.train.result import SplitBy, TrainResult, finite, model_card, result_document
 from similar_fast.train.settings import TrainSettings
 from similar_fast.train.shuffling import shuffled
 from similar_fast.train.split import hold_out
@@ -63,6 +64,7 @@ def train(
     settings: TrainSettings,
     *,
     resume: bool = False,
+    threads: int | None = None,
     tracker: Tracker | None = None,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> TrainResult:
@@ -73,23 +75,32 @@ def train(
         checkpoint: A Hugging Face folder of a family that can be exported.
         out: Where everything goes; made where it is missing.
         settings: How.
-        resume: Whether to go on with the run in `out`; without it `out` must be empty.
+        resume: Whether to go on with the run in `out`, if there is one; without it `out` must be
+            empty.
+        threads: Of onnxruntime on the CPU, where features are computed; torch has its own setting.
         tracker: Takes the metrics as well.
         progress: Told what is being done.
 
     Raises:
-        DataError: `out` holds another run; a step or a screenshot cannot be read.
+        DataError: `out` holds another run, or something else; a step or a screenshot cannot be
+            read.
         FileExistsError: `out` is not empty, and `resume` is not set.
         ModelError: The checkpoint cannot be exported, or a loss is not finite.
         ValueError: A setting is out of its range, or the data has nothing to train on.
     """
-    if not resume and out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty; expected a new folder, or a run to resume")
+    check_out(out, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("wb") as lock:
+    with (out / "lock").open("ab") as lock:
         lock_file(lock, out / "lock")
         run = _Run(rows, checkpoint, out, settings=settings, tracker=tracker, progress=progress)
-        return run.execute()
+        return run.execute(threads)
+
+
+class _HeldOut(NamedTuple):
+    """Rows that no stage sees, and what keeps them apart."""
+
+    held_out: NDArray[np.bool_]
+    by: SplitBy
 
 
 class _Run:
@@ -107,17 +118,19 @@ class _Run:
     ) -> None:
         self._checkpoint, self._out, self._settings = checkpoint, out, settings
         self._tracker, self._progress = tracker, progress
-        held_out = _held_out(rows, settings)
+        self._split = _split(rows, settings)
+        self._held_out = self._split.held_out
+        self._rows = rows
+        # What is measured on is never shuffled.
+        self._training = rows.rows(~self._held_out)
         if settings.shuffles_labels:
-            rows = shuffled(rows, settings.pairs, seed=settings.seed)
-        self._rows, self._held_out = rows, held_out
-        self._training = rows.rows(~held_out)
-        _check_rows(self._training, settings)
-        self._write_plan()
+            self._training = shuffled(self._training, settings.pairs, seed=settings.seed)
+        _check(self._training, settings)
+        keep_plan(out, settings=settings, rows=rows, checkpoint=checkpoint)
 
-    def execute(self) -> TrainResult:
+    def execute(self, threads: int | None) -> TrainResult:
         backbone = self._fine_tuned()
-        features = self._features(backbone)
+        features = self._features(backbone, threads)
         regression = self._regression(features)
         gate = self._gate(features, regression.heads())
         heads = regression.heads() if gate is None else gate.heads
@@ -128,6 +141,7 @@ class _Run:
             heads=heads,
             training_tasks=tuple(sorted(set(self._training.tasks))),
             validation_tasks=tuple(sorted(set(self._rows.rows(self._held_out).tasks))),
+            split_by=self._split.by,
             training_steps=len(self._training),
             training_pairs=len(self._training.pairs),
             regression=regression,
@@ -138,6 +152,7 @@ class _Run:
         _write_json(self._out / "result.json", document)
         card = model_card(document, self._settings, read_manifest(result.folder))
         write_whole(result.folder / "README.md", card.encode())
+        (self._out / "stage2.safetensors").unlink(missing_ok=True)
         return result
 
     def _fine_tuned(self) -> Path:
@@ -145,40 +160,40 @@ class _Run:
         settings, folder = self._settings, self._out / "backbone"
         if settings.finetune is None:
             return self._checkpoint
-        if folder.exists():
-            return folder
-        layout = self._out / "untrained"
-        if not layout.exists():
-            self._export_to(self._checkpoint, layout, drawn=True)
-        backbone = open_backbone(
-            self._checkpoint,
-            read_manifest(layout),
-            lora_rank=settings.lora_rank,
-            device=settings.device,
-            freezes_embeddings=settings.freezes_embeddings,
-        )
-        finetune(
-            backbone,
-            self._training,
-            settings=settings.finetune,
-            seed=settings.seed,
-            checkpoint=self._out / "stage0.safetensors",
-            progress=lambda done, total: self._progress("fine-tuning", done, total),
-            report=self._report_finetune,
-        )
-        scratch = self._out / "backbone.partial"
-        shutil.rmtree(scratch, ignore_errors=True)
-        save_backbone(backbone, self._checkpoint, scratch)
-        scratch.replace(folder)
-        shutil.rmtree(layout)
-        (self._out / "stage0.safetensors").unlink()
+        layout, state = self._out / "untrained", self._out / "stage0.safetensors"
+        if not folder.exists():
+            if not layout.exists():
+                self._export_to(self._checkpoint, layout, drawn=True)
+            backbone = open_backbone(
+                self._checkpoint,
+                read_manifest(layout),
+                settings.backbone,
+                device=settings.device,
+                seed=settings.seed,
+            )
+            finetune(
+                backbone,
+                self._training,
+                settings=settings.finetune,
+                seed=settings.seed,
+                validation=self._rows.rows(self._held_out),
+                checkpoint=state,
+                progress=lambda done, total: self._progress("fine-tuning", done, total),
+                report=self._report_finetune,
+            )
+            scratch = self._out / "backbone.partial"
+            shutil.rmtree(scratch, ignore_errors=True)
+            save_backbone(backbone, self._checkpoint, scratch)
+            scratch.replace(folder)
+        shutil.rmtree(layout, ignore_errors=True)
+        state.unlink(missing_ok=True)
         return folder
 
-    def _features(self, backbone: Path) -> tuple[_Floats, _Floats]:
+    def _features(self, backbone: Path, threads: int | None) -> tuple[_Floats, _Floats]:
         folder = self._out / "frozen"
         if not folder.exists():
             self._export_to(backbone, folder, drawn=True)
-        model = RewardModel(folder, providers=_providers(self._settings.device))
+        model = RewardModel(folder, providers=_providers(self._settings.device), threads=threads)
         return cached_features(
             model,
             self._rows.steps,
@@ -223,7 +238,6 @@ class _Run:
             progress=lambda done, total: self._progress("gating", done, total),
             report=self._report_gate,
         )
-        (self._out / "stage2.safetensors").unlink(missing_ok=True)
         return fit
 
     def _measured(
@@ -239,7 +253,7 @@ class _Run:
             for heads in ([plain] if gate is None else [plain, gate.heads])
         ]
         for name, measured in zip(("plain", "gated"), found, strict=False):
-            self._log({"stage": name, **asdict(measured)}, step=0)
+            self._log(name, asdict(measured), step=0)
         return found[0], found[1] if gate is not None else None
 
     def _export(self, backbone: Path, heads: Heads) -> None:
@@ -271,80 +285,53 @@ class _Run:
         )
 
     def _report_finetune(self, found: FinetuneMetrics) -> None:
-        self._log({"stage": "fine-tuning", **asdict(found)}, step=found.step)
+        self._log("fine-tuning", asdict(found), step=found.step)
 
     def _report_gate(self, found: GateMetrics) -> None:
-        self._log({"stage": "gating", **asdict(found)}, step=found.step)
+        self._log("gating", asdict(found), step=found.step)
 
-    def _log(self, metrics: Mapping[str, Any], *, step: int) -> None:
-        line = json.dumps(finite(metrics), ensure_ascii=False)
+    def _log(self, stage: str, metrics: Mapping[str, Any], *, step: int) -> None:
+        line = json.dumps(finite({"stage": stage, **metrics}), ensure_ascii=False)
         with (self._out / "metrics.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
         if self._tracker is not None:
-            flat = _flat(metrics)
-            self._tracker.log(flat, step)
-
-    def _write_plan(self) -> None:
-        """Refuses to go on with a run of other settings, data or weights."""
-        about = {
-            "settings": json.loads(json.dumps(asdict(self._settings))),
-            "data": _fingerprint(self._rows),
-            "checkpoint": _weights_fingerprint(self._checkpoint),
-        }
-        path = self._out / "plan.json"
-        if path.exists():
-            found = json.loads(path.read_text("utf-8"))
-            if found != about:
-                changed = ", ".join(sorted(k for k in about if found.get(k) != about[k]))
-                raise DataError(
-                    f"the run has another {changed}; expected the same, or another folder",
-                    path=path,
-                )
-        else:
-            _write_json(path, about)
+            self._tracker.log(stage, _flat(metrics), step)
 
 
-def _held_out(rows: TrainingSet, settings: TrainSettings) -> NDArray[np.bool_]:
+def _split(rows: TrainingSet, settings: TrainSettings) -> _HeldOut:
+    """Whole tasks, or whole episodes of the one task that there is."""
     if settings.validation_tasks:
         if missing := set(settings.validation_tasks) - set(rows.tasks):
             raise ValueError(
                 f"the data has no task {min(missing)!r} to validate on; it has "
                 f"{', '.join(sorted(set(rows.tasks)))[:300]}"
             )
-        return rows.of_tasks(settings.validation_tasks)
-    return hold_out(rows.tasks, share=settings.validation_share, seed=settings.seed).held_out
+        return _HeldOut(rows.of_tasks(settings.validation_tasks), "task")
+    groups = rows.tasks
+    by: SplitBy = "task"
+    if len(set(groups)) == 1:
+        groups, by = tuple(map(str, rows.episodes.tolist())), "episode"
+    split = hold_out(groups, share=settings.validation_share, seed=settings.seed)
+    if split.by != "group":
+        return _HeldOut(np.zeros(len(rows), bool), "none")
+    return _HeldOut(split.held_out, by)
 
 
-def _check_rows(rows: TrainingSet, settings: TrainSettings) -> None:
+def _check(rows: TrainingSet, settings: TrainSettings) -> None:
     if not np.isfinite(rows.labels).any():
         raise ValueError(
             f"none of {len(rows)} steps to train on has a label; stage 1 expected some"
+        )
+    if settings.backbone.lora_rank < 0 or settings.seed < 0:
+        raise ValueError(
+            f"lora_rank and the seed are {settings.backbone.lora_rank} and {settings.seed}; "
+            "expected at least 0"
         )
     if settings.gate is not None and not len(rows.pairs):
         raise ValueError(
             "there are no pairs to train the gate on; expected labels of one state that differ, "
             "or pairs in the data, or a run without the gate"
         )
-
-
-def _fingerprint(rows: TrainingSet) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for step, task in zip(rows.steps, rows.tasks, strict=True):
-        texts = (task, step.instruction, step.history, step.observation, step.action)
-        digest.update(repr(texts).encode())
-    for array in (rows.labels, rows.pairs, rows.weights):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _weights_fingerprint(checkpoint: Path) -> str:
-    """Of the names and sizes of a checkpoint's files, and of what its configuration says."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(checkpoint.glob("*.safetensors")):
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-    config = checkpoint / "config.json"
-    digest.update(config.read_bytes() if config.is_file() else b"")
-    return digest.hexdigest()
 
 
 def _providers(device: str) -> str:

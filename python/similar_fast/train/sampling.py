@@ -41,6 +41,10 @@ class Sampler:
             rows: What is trained on.
             settings: What a batch is made of.
             seed: Of all draws.
+
+        Raises:
+            ValueError: No epoch would see a state: none has a pair, and of the others none is
+                taken.
         """
         self._settings = settings
         self._seed = seed
@@ -51,6 +55,11 @@ class Sampler:
             self._episodes[episode][state].append(row)
         paired = rows.pairs[rows.states[rows.pairs[:, 0]] == rows.states[rows.pairs[:, 1]]]
         self._decisive = set(rows.states[paired[:, 0]].tolist())
+        if not self._decisive and (settings.plain_share == 0 or not len(rows)):
+            raise ValueError(
+                f"none of {len(rows)} rows has a pair in its state and plain_share is "
+                f"{settings.plain_share}; expected one, or a share above 0"
+            )
 
     def steps_an_epoch(self) -> int:
         """Batches of the first epoch; others have about as many."""

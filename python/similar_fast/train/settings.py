@@ -1,10 +1,12 @@
 """What a training run is made with."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+from similar_fast.train.backbones import BackboneSettings
 from similar_fast.train.data import PairSettings
-from similar_fast.train.finetune import FinetuneSettings
+from similar_fast.train.finetune_settings import FinetuneSettings
 from similar_fast.train.gate_settings import GateSettings
 
 __all__ = ["ExportSettings", "TrainSettings"]
@@ -39,26 +41,31 @@ class TrainSettings:
         finetune: Stage 0; None leaves the backbone as it is.
         gate: Stage 2; None leaves the total the plain sum of the dimensions (Similar-RL).
         pairs: Which labelled steps are compared.
+        backbone: What of it stage 0 trains.
         export: How the model is exported.
         validation_tasks: Tasks that no stage sees, on which the model is measured.
         validation_share: Of the tasks, in [0, 1), drawn where `validation_tasks` names none; 0
-            trains on all and measures nothing.
-        lora_rank: Rank of stage 0's adapters; 0 trains every weight.
-        freezes_embeddings: Whether stage 0 leaves the tables of words and positions as they are.
+            trains on all and measures nothing. Of one task alone, episodes are held out.
         device: Where torch computes.
         shuffles_labels: Whether labels are shuffled within each task first: a control, which ends
             at chance.
         seed: Of everything that is drawn, at least 0.
+        data: What the data is called, for the model's card.
     """
 
     finetune: FinetuneSettings | None = field(default_factory=FinetuneSettings)
     gate: GateSettings | None = field(default_factory=GateSettings)
     pairs: PairSettings = field(default_factory=PairSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
     validation_tasks: tuple[str, ...] = ()
     validation_share: float = 0.2
-    lora_rank: int = 0
-    freezes_embeddings: bool = False
     device: str = "cpu"
     shuffles_labels: bool = False
     seed: int = 0
+    data: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain

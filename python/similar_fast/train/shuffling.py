@@ -11,7 +11,9 @@ __all__ = ["shuffled"]
 
 
 def shuffled(rows: TrainingSet, compared_by: PairSettings, *, seed: int) -> TrainingSet:
-    """The same rows with labels and endings shuffled within each task, and pairs made anew.
+    """The same rows with what is known of them shuffled within each task, and pairs made anew.
+
+    Labels move with their weights and endings, so that each is trusted as far as before.
 
     Pairs that came without labels are turned round by chance.
 
@@ -21,21 +23,22 @@ def shuffled(rows: TrainingSet, compared_by: PairSettings, *, seed: int) -> Trai
         seed: Of the shuffle, at least 0.
     """
     rng = np.random.default_rng((seed, 1))
-    labels, final = rows.labels.copy(), rows.is_final.copy()
+    labels, weights, final = rows.labels.copy(), rows.weights.copy(), rows.is_final.copy()
     for task in sorted(set(rows.tasks)):
         places = np.flatnonzero(rows.of_tasks([task]))
         order = rng.permutation(places)
-        labels[places], final[places] = rows.labels[order], rows.is_final[order]
+        labels[places], weights[places] = rows.labels[order], rows.weights[order]
+        final[places] = rows.is_final[order]
     given = np.asarray(~np.isfinite(rows.labels[rows.pairs]).all(axis=(1, 2)), bool)
     kept = rows.pairs[given].copy()
     flips = rng.random(len(kept)) < 0.5
     kept[flips] = kept[flips][:, ::-1]
-    mixed = replace(rows, labels=labels, is_final=final)
-    pairs, weights = compare(mixed, compared_by)
+    mixed = replace(rows, labels=labels, weights=weights, is_final=final)
+    pairs, pair_weights = compare(mixed, compared_by)
     types = [t for t, own in zip(rows.pair_types, given.tolist(), strict=True) if own]
     return replace(
         mixed,
         pairs=np.concatenate([kept, pairs]),
         pair_types=(*types, *[Dimension.TOTAL] * len(pairs)),
-        pair_weights=np.concatenate([np.ones(len(kept)), weights]),
+        pair_weights=np.concatenate([rows.pair_weights[given], pair_weights]),
     )

@@ -1,6 +1,7 @@
 """Where metrics go beside the log: trackio or wandb, if asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
@@ -12,41 +13,42 @@ TrackerName = Literal["none", "trackio", "wandb"]
 class Tracker(Protocol):
     """Takes numbers while a run goes on."""
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Numbers of one moment."""
-        ...
+    def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
+        """Numbers of one moment.
 
-    def finish(self) -> None:
-        """The run is over."""
+        Args:
+            stage: In words.
+            metrics: By name.
+            step: Of the stage; each stage counts from the beginning.
+        """
         ...
 
 
 class _Nowhere:
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
         """Forgets them."""
-
-    def finish(self) -> None:
-        """Does nothing."""
 
 
 class _Library:
-    """trackio and wandb have the same three calls."""
+    """trackio and wandb have the same calls.
 
-    def __init__(self, name: str, project: str, run: str, config: Mapping[str, Any]) -> None:
-        self._library: Any = import_module(name)
-        self._library.init(project=project, name=run, config=dict(config))
+    Both drop numbers of a step below one that they have seen. So they count themselves, and a
+    stage's own step is a number beside the others.
+    """
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._library.log(dict(metrics), step=step)
+    def __init__(self, library: Any) -> None:  # noqa: ANN401  # a module
+        self._library = library
 
-    def finish(self) -> None:
-        self._library.finish()
+    def log(self, stage: str, metrics: Mapping[str, float], step: int) -> None:
+        named = {f"{stage}/{name}": value for name, value in metrics.items()}
+        self._library.log({**named, f"{stage}/step": step})
 
 
+@contextmanager
 def open_tracker(
     name: TrackerName, *, project: str, run: str, config: Mapping[str, Any]
-) -> Tracker:
-    """The tracker of that name.
+) -> Iterator[Tracker]:
+    """The tracker of that name, until the run is over.
 
     Args:
         name: `trackio`, `wandb`, or `none`, which forgets all.
@@ -55,6 +57,17 @@ def open_tracker(
         config: What the run was made with.
 
     Raises:
-        ModuleNotFoundError: The library is not installed.
+        ImportError: The library is not installed.
     """
-    return _Nowhere() if name == "none" else _Library(name, project, run, config)
+    if name == "none":
+        yield _Nowhere()
+        return
+    try:
+        library: Any = import_module(name)
+    except ImportError as err:
+        raise ImportError(f"tracking with {name} needs `pip install {name}`") from err
+    library.init(project=project, name=run, config=dict(config))
+    try:
+        yield _Library(library)
+    finally:
+        library.finish()

@@ -1,0 +1,297 @@
+"""The options of `similar-fast train`, and the settings that they make."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from similar_fast.cli.arguments import words
+
+if TYPE_CHECKING:
+    from similar_fast.train.settings import TrainSettings
+
+__all__ = ["add_options", "model_type", "train_settings"]
+
+_ADAPTERS_RANK = 16  # of a backbone that is no bert, unless --lora-rank says otherwise
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares what becomes the settings; the defaults are those that the settings have."""
+    _add_split(parser.add_argument_group("what is held out"))
+    _add_pairs(parser.add_argument_group("which labelled steps become pairs"))
+    _add_finetuning(parser.add_argument_group("stage 0: the backbone"))
+    _add_gate(parser.add_argument_group("stage 2: the gate"))
+    _add_export(parser.add_argument_group("the model that is written"))
+
+
+def _add_split(split: argparse._ArgumentGroup) -> None:
+    split.add_argument(
+        "--validation-tasks",
+        type=words,
+        default=[],
+        metavar="NAMES",
+        help="comma list of tasks that no stage sees and the model is measured on",
+    )
+    split.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the tasks, drawn where none is named; 0 trains on all and measures nothing",
+    )
+    split.add_argument(
+        "--shuffle-labels",
+        action="store_true",
+        help="a control: labels are shuffled within each task first, and the model that comes out "
+        "must be at chance",
+    )
+    split.add_argument("--seed", type=int, default=0, help="seeds all chance")
+
+
+def _add_pairs(pairs: argparse._ArgumentGroup) -> None:
+    pairs.add_argument(
+        "--min-difference",
+        type=float,
+        default=2.0,
+        metavar="D",
+        help="of the totals 3 H + 5 OS + 5 E + TR + C, at least",
+    )
+    pairs.add_argument(
+        "--min-rollouts",
+        type=int,
+        default=2,
+        metavar="N",
+        help="behind both labels at least; an action that ended its episode needs none",
+    )
+    pairs.add_argument(
+        "--max-per-state",
+        type=int,
+        default=16,
+        metavar="N",
+        help="pairs of one state, those of the greatest differences",
+    )
+    pairs.add_argument(
+        "--no-ending-pairs",
+        action="store_true",
+        help="do not compare the actions that ended one episode in different states",
+    )
+
+
+def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
+    stage.add_argument(
+        "--no-finetune",
+        action="store_true",
+        help="leave the backbone as it is: minutes instead of hours, and a weaker model",
+    )
+    stage.add_argument(
+        "--epochs", type=float, default=3.0, metavar="N", help="passes over the states with pairs"
+    )
+    stage.add_argument(
+        "--learning-rate",
+        type=float,
+        default=1.5e-4,
+        metavar="RATE",
+        help="of the backbone; the heads' is five times it",
+    )
+    stage.add_argument(
+        "--batch-states", type=int, default=12, metavar="N", help="states of a step at least"
+    )
+    stage.add_argument(
+        "--max-actions", type=int, default=12, metavar="N", help="actions of a state in a step"
+    )
+    stage.add_argument(
+        "--plain-share",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="of the states without pairs, that a pass sees; fewer are quicker",
+    )
+    stage.add_argument(
+        "--rename",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the states whose names are drawn anew, so that a small model matches names "
+        "instead of learning them by heart; 0.7 is good for data with few names",
+    )
+    stage.add_argument(
+        "--lora-rank",
+        type=int,
+        metavar="R",
+        help="rank of the adapters; 0 trains every weight (default: 0 for a bert, which takes no "
+        f"other, and {_ADAPTERS_RANK} for every other family)",
+    )
+    stage.add_argument(
+        "--freeze-embeddings",
+        action="store_true",
+        help="leave the tables of words and positions as they are: most of a small model's weights",
+    )
+    stage.add_argument(
+        "--backbone-dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights while they are trained; bfloat16 halves a large model's memory",
+    )
+    stage.add_argument(
+        "--save-memory",
+        action="store_true",
+        help="compute activations again on the way back: slower, for large models",
+    )
+    stage.add_argument(
+        "--save-every", type=int, default=100, metavar="N", help="steps between two checkpoints"
+    )
+
+
+def _add_gate(stage: argparse._ArgumentGroup) -> None:
+    stage.add_argument(
+        "--no-gate",
+        action="store_true",
+        help="leave the total the plain sum of the dimensions (the paper's Similar-RL)",
+    )
+    stage.add_argument("--gate-steps", type=int, default=2000, metavar="N", help="of the optimiser")
+    stage.add_argument(
+        "--gate-widths",
+        type=_widths,
+        default=(1024, 1024, 1024),
+        metavar="N,...",
+        help="of the hidden layers (default: 1024,1024,1024)",
+    )
+    stage.add_argument(
+        "--gate-batch", type=int, default=1024, metavar="N", help="pairs a step; all if fewer"
+    )
+    stage.add_argument(
+        "--gate-rate", type=float, default=1e-3, metavar="RATE", help="the first learning rate"
+    )
+
+
+def _add_export(model: argparse._ArgumentGroup) -> None:
+    model.add_argument(
+        "--dtype",
+        choices=("fp32", "fp16", "int8", "int4"),
+        default="fp32",
+        help="how its weights are stored; training is in float32 and is kept, so that "
+        "`similar-fast-export` can write another one later",
+    )
+    model.add_argument(
+        "--layout",
+        choices=("screen-first", "history-first"),
+        default="screen-first",
+        help="what stands first in the prompt",
+    )
+    model.add_argument(
+        "--mark-overlap",
+        action="store_true",
+        help="tell beside quoted names what they have in common with the instruction: helps a "
+        "small model",
+    )
+    model.add_argument(
+        "--max-history",
+        type=int,
+        metavar="N",
+        help="last actions that stand in the prompt (default: all that fit)",
+    )
+    model.add_argument("--name", default="similar", help="what the model is called")
+    model.add_argument(
+        "--license", default="unknown", metavar="SPDX", help="the licence of its weights"
+    )
+
+
+def train_settings(args: argparse.Namespace) -> "TrainSettings":
+    """The settings that `args` ask for.
+
+    Raises:
+        OSError: The backbone's configuration cannot be read.
+        ValueError: A setting is out of its range.
+    """
+    from similar_fast.train.backbones import BackboneSettings
+    from similar_fast.train.data import PairSettings
+    from similar_fast.train.finetune_settings import FinetuneSettings
+    from similar_fast.train.gate_settings import GateSettings
+    from similar_fast.train.sampling import SamplingSettings
+    from similar_fast.train.settings import ExportSettings, TrainSettings
+
+    family = model_type(args.backbone)
+    finetune = FinetuneSettings(
+        epochs=args.epochs,
+        learning_rate=args.learning_rate,
+        heads_rate=5 * args.learning_rate,
+        rename=args.rename,
+        sampling=SamplingSettings(
+            batch_states=args.batch_states,
+            max_actions=args.max_actions,
+            plain_share=args.plain_share,
+        ),
+        save_every=args.save_every,
+    )
+    rank = args.lora_rank
+    return TrainSettings(
+        finetune=None if args.no_finetune else finetune,
+        gate=None
+        if args.no_gate
+        else GateSettings(
+            widths=args.gate_widths,
+            steps=args.gate_steps,
+            batch_size=args.gate_batch,
+            learning_rate=args.gate_rate,
+        ),
+        pairs=PairSettings(
+            min_difference=args.min_difference,
+            min_rollouts=args.min_rollouts,
+            across_endings=not args.no_ending_pairs,
+            max_per_state=args.max_per_state,
+        ),
+        export=ExportSettings(
+            dtype=args.dtype,
+            layout=args.layout,
+            marks_overlap=args.mark_overlap,
+            max_history=args.max_history,
+            license_id=args.license,
+            name=args.name,
+        ),
+        backbone=BackboneSettings(
+            lora_rank=(0 if family == "bert" else _ADAPTERS_RANK) if rank is None else rank,
+            freezes_embeddings=args.freeze_embeddings,
+            dtype=args.backbone_dtype,
+            saves_memory=args.save_memory,
+        ),
+        validation_tasks=tuple(args.validation_tasks),
+        validation_share=args.validation_share,
+        device=_device(args.device, family),
+        shuffles_labels=args.shuffle_labels,
+        seed=args.seed,
+        data=tuple(path.name for path in args.data),
+    )
+
+
+def _device(name: str, family: str) -> str:
+    """`auto` is the first card where there is one and the family can use it."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if family != "bert" and torch.cuda.is_available() else "cpu"
+
+
+def model_type(backbone: Path) -> str:
+    """What the checkpoint says it is; the export refuses what it does not know.
+
+    Raises:
+        OSError: The configuration cannot be read.
+        ValueError: It is no JSON.
+    """
+    try:
+        config = json.loads((backbone / "config.json").read_text("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as err:
+        raise ValueError(f"{backbone / 'config.json'} is no JSON: {err}") from err
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """`1024,1024` as numbers."""
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no comma list of widths") from None
+    if min(widths) < 1:
+        raise argparse.ArgumentTypeError(f"the widths are {text}; expected each at least 1")
+    return widths
