@@ -7,7 +7,7 @@ VERBS = ("click", "type", "scroll", "stop", "goto", "go_back", "press", "hover")
 
 _ICON = re.compile(r"[\ue000-\uf8ff]|\\u[ef][0-9a-f]{3}")  # an icon's letter, or its escape
 _CLICK = re.compile(r"\[(\d+)\]\s*([A-Za-z]+)?\s*(.*)$", re.DOTALL)
-_TYPE = re.compile(r"\[(\d+)\]\s*\[(.*)\]\s*\[?([01])?\]?.*$", re.DOTALL)
+_TYPE = re.compile(r"\[(\d+)\]\s*\[(.*?)\](?:\s*\[[01]\])?\s*$", re.DOTALL)
 _NUMBER = re.compile(r"\[\d+\](?=\s*[\w\[])")
 _WORD = re.compile(r"[a-z0-9@#']+")
 _COMMON = frozenset(
