@@ -213,7 +213,7 @@ def main() -> None:
     print(table(trained))
     document = {"train": _document(trained)}
     if options.final:
-        print(f"\nFixed before eval was read: {CHOSEN}; its code, and no choice after this line.")
+        print(f"\nFixed before eval was read: {CHOSEN}. Nothing is chosen after this line.")
         final = judge_eval(folder, data)
         for place, found in final.items():
             print(f"\n{place}\n\n{table(found)}")
