@@ -1,0 +1,156 @@
+"""Do the dimensions and the gate earn their place? Totals made in other ways, on srm-miniwob.
+
+    PYTHONPATH=export python benches/ablation.py RUN [--data PAIRS] [--seed N] [--json]
+
+RUN is the folder of a run of `similar-fast train`. Its frozen backbone gives h and p of every step
+of the benchmark (kept in RUN/features), and each row of the table is another total of the same
+features: the gate's, the plain sum of the dimensions, their mean in units of the labels, one
+without each dimension, each dimension alone, and one objective in place of five: a ridge regression
+of the weighted total, fitted to the run's own data. Accuracy is over pairs of all types, with 95%
+intervals clustered by task, and each difference to the gate's total is paired.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
+from similar_fast.heads import HEADS_WEIGHTS_NAME, LABEL_SCALES, read_heads
+from similar_fast.metrics.comparison import compare
+from similar_fast.metrics.intervals import accuracy_intervals
+from similar_fast.records import PairRecord
+from similar_fast.reward import RewardModel
+from similar_fast.srm.readers import read_data
+from similar_fast.train.data import training_set
+from similar_fast.train.features import cached_features
+from similar_fast.train.heads import HeadsModule
+from similar_fast.types import Step
+
+ROOT = Path(__file__).resolve().parents[1]
+PAIRS = ROOT / "data" / "srm-miniwob.jsonl.xz"
+
+Floats = NDArray[np.float64]
+
+
+def steps_of(pair: PairRecord) -> tuple[Step, Step]:
+    """The better and the worse step of a pair."""
+    chosen, rejected = (
+        Step(pair.instruction, pair.history, actions[0], pair.observation)
+        for actions in (pair.chosen, pair.rejected)
+    )
+    return chosen, rejected
+
+
+def totals(dims: Floats, weights: Floats, single: Floats) -> Iterator[tuple[str, Floats]]:
+    """Each way to make a total of `dims` and the gate's `weights`, `[n, 5]` each."""
+    yield "gate", (dims * weights).sum(1)
+    yield "plain sum (3 H + 5 OS + 5 E + TR + C)", dims.sum(1)
+    yield "mean of the dimensions", (dims / np.array(LABEL_SCALES)).mean(1)
+    yield "one objective: ridge on the total", single
+    for i, dimension in enumerate(DIMENSIONS):
+        kept = np.arange(len(DIMENSIONS)) != i
+        yield f"gate without {DIMENSION_INFO[dimension].symbol}", (dims * weights)[:, kept].sum(1)
+    for i, dimension in enumerate(DIMENSIONS):
+        kept = np.arange(len(DIMENSIONS)) != i
+        yield f"plain sum without {DIMENSION_INFO[dimension].symbol}", dims[:, kept].sum(1)
+    for i, dimension in enumerate(DIMENSIONS):
+        yield f"{DIMENSION_INFO[dimension].symbol} alone", dims[:, i]
+
+
+def single_objective(
+    run: Path,
+    data: list[Path],
+    features: Callable[[tuple[Step, ...]], tuple[Any, Any]],
+    hidden: NDArray[np.float32],
+) -> Floats:
+    """The predictions `[n]` of one ridge regression of the weighted total, alpha as stage 1's."""
+    rows = training_set(record for path in data for record in read_data(path))
+    labels = rows.labels @ np.array(LABEL_SCALES)
+    known = np.isfinite(labels)
+    document = json.loads((run / "result.json").read_text("utf-8"))
+    alpha = float(np.median([fit["alpha"] for fit in document["regression"].values()]))
+    trained = features(rows.steps)[0][known].astype(np.float64)
+    weights = rows.weights[known, None]
+    left = trained.T @ (weights * trained) + alpha * np.eye(trained.shape[1])
+    right = trained.T @ (weights[:, 0] * labels[known])
+    return np.asarray(hidden.astype(np.float64) @ np.linalg.solve(left, right))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, default=PAIRS, help="pairs to judge")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        nargs="+",
+        default=sorted((ROOT / "data").glob("miniwob-steps*.jsonl.xz")),
+        help="what the run was trained on",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    pairs = [record for record in read_data(args.data) if isinstance(record, PairRecord)]
+    steps = tuple(step for pair in pairs for step in steps_of(pair))
+    model = RewardModel(args.run / "frozen", providers="cpu")
+
+    def features(of: tuple[Step, ...]) -> tuple[Any, Any]:
+        return cached_features(model, of, folder=args.run / "features")
+
+    hidden, prompt_hidden = features(steps)
+    scores = HeadsModule(read_heads(args.run / "checkpoint" / HEADS_WEIGHTS_NAME)).scores(
+        hidden, prompt_hidden
+    )
+    assert scores.dims is not None
+    assert scores.weights is not None
+    single = single_objective(args.run, args.labels, features, hidden)
+    rows = []
+    for split in sorted({pair.split for pair in pairs}):
+        of = np.array([pair.split == split for pair in pairs])
+        tasks = [pair.task for pair in pairs if pair.split == split]
+        gate: tuple[Floats, Floats] | None = None
+        for name, total in totals(
+            scores.dims.astype(np.float64), scores.weights.astype(np.float64), single
+        ):
+            sides = (total[0::2][of], total[1::2][of])
+            gate = gate or sides
+            found = accuracy_intervals(*sides, clusters=tasks, seed=args.seed)
+            paired = compare(
+                sides, gate, clusters=tasks, seed=args.seed
+            ).overall.difference.estimate
+            rows.append(
+                {
+                    "split": split,
+                    "total": name,
+                    "pairs": len(tasks),
+                    "accuracy": found.micro.value,
+                    "low": found.micro.interval.low,
+                    "high": found.micro.interval.high,
+                    "against_gate": paired.value,
+                    "against_gate_low": paired.interval.low,
+                    "against_gate_high": paired.interval.high,
+                }
+            )
+    if args.json:
+        print(json.dumps({"run": str(args.run), "seed": args.seed, "rows": rows}, indent=2))
+        return 0
+    print("| split | total | pairs | accuracy % [95%] | against the gate |\n|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['split']} | {row['total']} | {row['pairs']} "
+            f"| {100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}] "
+            f"| {100 * row['against_gate']:+.1f} [{100 * row['against_gate_low']:+.1f}, "
+            f"{100 * row['against_gate_high']:+.1f}] |"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
