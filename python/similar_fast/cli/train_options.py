@@ -79,7 +79,7 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
     stage.add_argument(
         "--no-finetune",
         action="store_true",
-        help="leave the backbone as it is: minutes instead of hours, and a weaker model",
+        help="leave the backbone as it is, which is far quicker",
     )
     stage.add_argument(
         "--epochs", type=float, default=3.0, metavar="N", help="passes over the states with pairs"
@@ -110,7 +110,7 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
         default=0.0,
         metavar="SHARE",
         help="of the states whose names are drawn anew, so that a small model matches names "
-        "instead of learning them by heart; 0.7 is good for data with few names",
+        "instead of learning them by heart",
     )
     stage.add_argument(
         "--lora-rank",
@@ -179,8 +179,8 @@ def _add_export(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--mark-overlap",
         action="store_true",
-        help="tell beside quoted names what they have in common with the instruction: helps a "
-        "small model",
+        help="tell beside quoted names what they have in common with the instruction, which a small "
+        "model sees badly",
     )
     model.add_argument(
         "--max-history",
