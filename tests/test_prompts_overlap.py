@@ -63,6 +63,7 @@ def test_text_without_names_is_unchanged(text: str, instruction: str) -> None:
         ("Click on Eu now", "Eu", ["same"]),
         ("Click on Eu now", "eu", ["alike"]),
         ("Click on Europe now", "Eu", ["none"]),
+        ("Click on Neu now", "eu", ["none"]),
         ("Select Bu, then go", "Burkina", ["none"]),
         ('Items that start with "Bu"', "Burkina", ["begins"]),
         ('Items that end with "na"', "Burkina", ["ends"]),

@@ -259,6 +259,8 @@ def test_endings_are_compared_across_states_success_with_failure() -> None:
 
     assert texts(training_set(found)) == [("won", "lost"), ("won too", "lost")]
     assert not texts(training_set(found, compared_by=PairSettings(across_endings=False)))
+    one_state = [step("won", 1.0, is_final=True), step("lost", 0.0, is_final=True)]
+    assert texts(training_set(one_state)) == [("won", "lost")]
 
 
 def test_label_that_is_not_known_stays_unknown_and_makes_no_pair() -> None:

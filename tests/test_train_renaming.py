@@ -15,6 +15,7 @@ from similar_fast.types import Step
 WORD = re.compile(r"[^\W_]+")
 NAMES = ("Karrie", "Loren", "Mabel", "Nanci", "Olive", "Pablo")
 CODES = ("eu", "ut", "sed", "amet", "dolor", "ipsum")
+MORE = ("nunc", "quis", "erat", "urna", "odio", "arcu")
 NUMBERS = ("4711", "1999", "2024", "8080", "1234", "5150")
 
 
@@ -26,7 +27,7 @@ def record(i: int, action: str) -> StepRecord:
         step=1,
         instruction=f"Enter the username {NAMES[i]} and the code {NUMBERS[i]}, then press 12 times",
         action=action,
-        observation=f'textbox "user"\nbutton "Login"\nlink "{CODES[i]}"\nlink "{NAMES[i]}"',
+        observation=f'textbox "user"\nbutton "Login"\nlink "{CODES[i]}"\nlink "{NAMES[i]}"\n{MORE[i]}',
         labels=Labels(odds_of_success=1.0),
     )
 
@@ -57,7 +58,7 @@ def test_names_are_exchanged_everywhere_alike_and_words_of_the_task_stay(i: int,
     exchanged = dict(zip(before, after, strict=True))
     assert [exchanged[word] for word in before] == after
     assert len(set(exchanged.values())) == len(exchanged)
-    own = {NAMES[i], CODES[i], NUMBERS[i]}
+    own = {NAMES[i], CODES[i], MORE[i], NUMBERS[i]}
     assert {word for word, other in exchanged.items() if word != other} <= own
     assert exchanged["12"] == "12"
     assert all(shape(word) == shape(other) for word, other in exchanged.items())
