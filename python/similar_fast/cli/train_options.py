@@ -79,7 +79,7 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
     stage.add_argument(
         "--no-finetune",
         action="store_true",
-        help="leave the backbone as it is: minutes instead of hours, and a weaker model",
+        help="leave the backbone as it is, which is far quicker",
     )
     stage.add_argument(
         "--epochs", type=float, default=3.0, metavar="N", help="passes over the states with pairs"
@@ -110,7 +110,7 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
         default=0.0,
         metavar="SHARE",
         help="of the states whose names are drawn anew, so that a small model matches names "
-        "instead of learning them by heart; 0.7 is good for data with few names",
+        "instead of learning them by heart",
     )
     stage.add_argument(
         "--lora-rank",
@@ -150,7 +150,6 @@ def _add_gate(stage: argparse._ArgumentGroup) -> None:
     stage.add_argument(
         "--gate-widths",
         type=_widths,
-        default=(1024, 1024, 1024),
         metavar="N,...",
         help="of the hidden layers (default: 1024,1024,1024)",
     )
@@ -167,7 +166,7 @@ def _add_export(model: argparse._ArgumentGroup) -> None:
         "--dtype",
         choices=("fp32", "fp16", "int8", "int4"),
         default="fp32",
-        help="how its weights are stored; training is in float32 and is kept, so that "
+        help="how its weights are stored; the trained checkpoint is kept, so that "
         "`similar-fast-export` can write another one later",
     )
     model.add_argument(
@@ -179,8 +178,8 @@ def _add_export(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--mark-overlap",
         action="store_true",
-        help="tell beside quoted names what they have in common with the instruction: helps a "
-        "small model",
+        help="tell beside quoted names what they have in common with the instruction, which a "
+        "small model sees badly",
     )
     model.add_argument(
         "--max-history",
@@ -200,6 +199,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
     from similar_fast.train.data import PairSettings
     from similar_fast.train.finetune_settings import FinetuneSettings
     from similar_fast.train.gate_settings import GateSettings
+    from similar_fast.train.heads import GATE_WIDTHS
     from similar_fast.train.sampling import SamplingSettings
     from similar_fast.train.settings import ExportSettings, TrainSettings
 
@@ -221,7 +221,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         gate=None
         if args.no_gate
         else GateSettings(
-            widths=args.gate_widths,
+            widths=args.gate_widths or GATE_WIDTHS,
             steps=args.gate_steps,
             batch_size=args.gate_batch,
             learning_rate=args.gate_rate,
