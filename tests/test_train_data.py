@@ -316,6 +316,28 @@ def test_trajectory_becomes_steps_with_a_growing_history() -> None:
     assert all(s.screenshot is None for s in training_set([record]).steps)
 
 
+def test_trajectories_that_begin_alike_share_their_states() -> None:
+    good, bad = (
+        TrajectoryRecord(
+            environment="toy",
+            task="a",
+            trajectory=name,
+            instruction="go",
+            steps=tuple(
+                TrajectoryStep(step=i, action=action, labels=step("x", odds).labels)
+                for i, action in enumerate(("first", action), 1)
+            ),
+        )
+        for name, action, odds in (("t", "right", 1.0), ("u", "wrong", 0.0))
+    )
+    rows = training_set([good, bad], compared_by=ALL)
+    found = {(rows.steps[a].action, rows.steps[b].action) for a, b in rows.pairs.tolist()}
+
+    assert ("right", "wrong") in found
+    batches = Sampler(rows, SamplingSettings(plain_share=1.0), seed=0)
+    assert sorted(len(state) for state in next(iter(batches))) == [2, 2]
+
+
 def test_pairs_of_whole_trajectories_are_counted_and_left_out() -> None:
     whole = [pair("a", "b", type=Dimension.TRAJECTORY), pair("ab", "b")]
 

@@ -235,7 +235,8 @@ def _add_step(columns: _Columns, record: StepRecord, open_screenshot: OpenScreen
         weight=_trust(record),
         task=record.task,
         episode=episode,
-        state=(*episode, record.step, record.state, record.screenshot, *_texts(step)[:-1]),
+        # Where no state is named, trajectories that begin alike are in one.
+        state=(*_place(record, step)[:-1], record.state, record.state and record.trajectory),
         is_final=bool(record.is_final),
     )
 

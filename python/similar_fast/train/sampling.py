@@ -49,10 +49,11 @@ class Sampler:
         self._settings = settings
         self._seed = seed
         self._episodes: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        homes: dict[int, int] = {}  # trajectories that begin alike share states
         for row, (episode, state) in enumerate(
             zip(rows.episodes.tolist(), rows.states.tolist(), strict=True)
         ):
-            self._episodes[episode][state].append(row)
+            self._episodes[homes.setdefault(state, episode)][state].append(row)
         paired = rows.pairs[rows.states[rows.pairs[:, 0]] == rows.states[rows.pairs[:, 1]]]
         self._decisive = set(rows.states[paired[:, 0]].tolist())
         if not self._decisive and (settings.plain_share == 0 or not len(rows)):
