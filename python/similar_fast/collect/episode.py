@@ -191,9 +191,11 @@ class _Collector:
             found = self.player.rollout((), number=number)
             if found is None:
                 continue
-            self._start.file(success=found.success, remaining=len(found.path))
             if found.success:
                 lengths.append(len(found.path))
+            # The success that ends the play is left out, or the odds would be too high.
+            if len(lengths) < self._settings.root_successes or not self._start.rollouts:
+                self._start.file(success=found.success, remaining=len(found.path))
         if lengths:
             self.mean_length = sum(lengths) / len(lengths)
         return lengths
@@ -349,7 +351,7 @@ class _Collector:
 
     def _known(self, path: Path, edge: Edge) -> Edge:
         """The rollouts behind an action's labels: its own, or where it is idle its state's."""
-        if not edge.is_idle:
+        if not edge.is_idle or self._settings.idle == "skip":
             return edge
         before = self._trie[path[:-1]].edges[path[-1]] if path else self._start
         if before.is_idle:
@@ -358,7 +360,7 @@ class _Collector:
 
     def _labels(self, path: Path, edge: Edge) -> RolloutLabels:
         before = self._before(path)
-        if edge.is_idle:
+        if edge.is_idle and self._settings.idle == "label":
             return label_idle(self._at_start() if before is None else before)
         (labels,) = label_candidates(
             [edge.outcome],
