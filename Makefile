@@ -243,7 +243,8 @@ mini: build ## train similar-mini with TRAINING_SEED and put it into python/simi
 mini-shuffled: build ## the control: the same training on shuffled labels, into $(RUNS)/shuffled
 	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --shuffle-labels --out $(RUNS)/shuffled
 
-# Whether the model helps: `make mini-eval` goes on from the committed rows; all arms take hours.
+# Whether the model helps: `make mini-eval` takes over the rows that are there; all arms take hours. What is measured
+# so far stands in benches/RESULTS.md.
 
 MODELS ?= mini-s0=python/similar_fast_mini/reward
 SHUFFLED ?=
