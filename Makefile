@@ -199,6 +199,7 @@ data-steps: build chromium ## data/miniwob-steps.jsonl.xz: labels of the 12 trai
 
 .PHONY: data-steps-2
 data-steps-2: build chromium ## data/miniwob-steps-2.jsonl.xz: a second round, played by FIRST, a model of the first labels
+	@test -f "$(FIRST)/similar.json" || (echo "FIRST is '$(FIRST)'; expected the folder of a reward model, such as $(MINI_RUN)/model" >&2; exit 1)
 	$(COLLECT) --tasks train --seeds 1060-1099 --model $(FIRST) --device cpu --temperature 1.0 --epsilon 0.3 \
 	  --root-rollouts 20 --max-labels 12000 --out $(RUNS)/round2
 	$(BIN)/similar-fast convert $(RUNS)/round2/steps.jsonl data/miniwob-steps-2.jsonl.xz
@@ -225,6 +226,7 @@ data-pictures: build chromium ## the screenshots of data/srm-miniwob.jsonl.xz, i
 BACKBONE ?= $(RUNS)/all-MiniLM-L6-v2
 TRAINING_SEED ?= 0
 MINI_RUN := $(RUNS)/mini-s$(TRAINING_SEED)
+MINI_REWARD := python/similar_fast_mini/reward
 TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 --mark-overlap \
   --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --plain-share 0.12 --gate-widths 128,128 \
   --gate-steps 300 --gate-batch 512 --threads 1 --name similar-mini --license Apache-2.0 --seed $(TRAINING_SEED) --resume
@@ -233,17 +235,19 @@ TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --va
 mini: build ## train similar-mini with TRAINING_SEED and put it into python/similar_fast_mini/reward
 	@test -f $(BACKBONE)/model.safetensors || (echo "no model.safetensors in $(BACKBONE): see the Makefile"; exit 1)
 	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --out $(MINI_RUN)
-	rm -rf $(RUNS)/mini-int8
-	PYTHONPATH=export $(BIN)/python -m similar_fast_export.cli $(MINI_RUN)/checkpoint $(RUNS)/mini-int8 --dtype int8 \
+	rm -rf $(MINI_REWARD).new
+	PYTHONPATH=export $(BIN)/python -m similar_fast_export.cli $(MINI_RUN)/checkpoint $(MINI_REWARD).new --dtype int8 \
 	  --inputs data/miniwob-steps.jsonl.xz --mark-overlap --max-history 4 --name similar-mini --license Apache-2.0
-	rm -rf python/similar_fast_mini/reward
-	mv $(RUNS)/mini-int8 python/similar_fast_mini/reward
+	@if [ -e $(MINI_REWARD) ]; then rm -rf $(MINI_REWARD).old; mv $(MINI_REWARD) $(MINI_REWARD).old; fi
+	mv $(MINI_REWARD).new $(MINI_REWARD)
+	rm -rf $(MINI_REWARD).old
 
 .PHONY: mini-shuffled
-mini-shuffled: build ## the control: the same training on shuffled labels, into $(RUNS)/shuffled
-	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --shuffle-labels --out $(RUNS)/shuffled
+mini-shuffled: build ## the control: the same training on shuffled labels, into $(RUNS)/shuffled-s$(TRAINING_SEED)
+	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --shuffle-labels --out $(RUNS)/shuffled-s$(TRAINING_SEED)
 
-# Whether the model helps: `make mini-eval` goes on from the committed rows; all arms take hours.
+# Whether the model helps: `make mini-eval` takes over the rows that are there; all arms take hours. What is measured
+# so far stands in benches/RESULTS.md.
 
 MODELS ?= mini-s0=python/similar_fast_mini/reward
 SHUFFLED ?=

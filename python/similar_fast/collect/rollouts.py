@@ -30,7 +30,7 @@ class Counts:
         resets: Resets of the environment.
         diverged: Rollouts dropped because a replay showed another screen than before.
         lost: Rollouts played again because the environment failed.
-        idle: Actions left without a label because they changed nothing.
+        idle: Actions that changed nothing, whether `CollectSettings.idle` labels them or not.
         relaunches: Times the environment died and brought itself back.
         missing: Actions that were to be labelled and are not offered.
     """
