@@ -228,8 +228,8 @@ TRAINING_SEED ?= 0
 MINI_RUN := $(RUNS)/mini-s$(TRAINING_SEED)
 MINI_REWARD := python/similar_fast_mini/reward
 TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 --mark-overlap \
-  --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --plain-share 0.12 --gate-widths 128,128 \
-  --gate-steps 300 --gate-batch 512 --threads 1 --name similar-mini --license Apache-2.0 --seed $(TRAINING_SEED) --resume
+  --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --plain-share 0.12 --no-gate \
+  --threads 1 --name similar-mini --license Apache-2.0 --seed $(TRAINING_SEED) --resume
 
 .PHONY: mini
 mini: build ## train similar-mini with TRAINING_SEED and put it into python/similar_fast_mini/reward

@@ -131,3 +131,15 @@ def test_wheel_builds_and_holds_the_model(tmp_path: Path) -> None:
         "default = similar_fast.reward:RewardModel",
     ]
     assert model == (MODEL / "model.onnx").read_bytes()
+
+
+def test_reward_model_is_small_whole_and_trained() -> None:
+    folder = PACKAGE / "reward"
+    manifest = read_manifest(folder)
+
+    assert {p.name for p in folder.iterdir()} == {f.name for f in manifest.files} | {MANIFEST_NAME}
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= MAX_BYTES
+    assert manifest.reward is not None
+    assert not manifest.reward.heads.is_random
+    assert manifest.checks["rank_agreement"] >= 0.98
+    assert manifest.license == "Apache-2.0"
