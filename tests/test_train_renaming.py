@@ -27,7 +27,8 @@ def record(i: int, action: str) -> StepRecord:
         step=1,
         instruction=f"Enter the username {NAMES[i]} and the code {NUMBERS[i]}, then press 12 times",
         action=action,
-        observation=f'textbox "user"\nbutton "Login"\nlink "{CODES[i]}"\nlink "{NAMES[i]}"\n{MORE[i]}',
+        observation=f'textbox "user"\nbutton "Login"\nlink "{CODES[i]}"\n'
+        f'link "{NAMES[i]}"\n{MORE[i]}',
         labels=Labels(odds_of_success=1.0),
     )
 
