@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pictures import draw, encode
 from similar_fast import RewardModel
 from similar_fast.cli import main
+from similar_fast.cli.train_options import add_options, train_settings
 from similar_fast.heads import read_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.srm.screenshots import ScreenshotStore
@@ -368,3 +370,19 @@ def test_wrong_call_is_a_matter_of_usage(argv: tuple[str, ...], tmp_path: Path) 
     with pytest.raises(SystemExit) as caught:
         command("x.jsonl", "--backbone", tmp_path, "--out", tmp_path / "out", *argv)
     assert caught.value.code == 2
+
+
+def test_no_ending_pairs_leaves_them_out_of_every_stage() -> None:
+    parser = ArgumentParser()
+    add_options(parser)
+    where = {"device": "cpu", "data": []}
+
+    plain, without = (
+        train_settings(parser.parse_args(words, Namespace(**where)), "bert")
+        for words in ([], ["--no-ending-pairs"])
+    )
+
+    assert plain.finetune is not None
+    assert without.finetune is not None
+    assert (plain.pairs.across_endings, plain.finetune.ending_weight) == (True, 0.5)
+    assert (without.pairs.across_endings, without.finetune.ending_weight) == (False, 0)

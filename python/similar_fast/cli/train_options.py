@@ -71,7 +71,7 @@ def _add_pairs(pairs: argparse._ArgumentGroup) -> None:
     pairs.add_argument(
         "--no-ending-pairs",
         action="store_true",
-        help="do not compare the actions that ended one episode in different states",
+        help="do not compare the actions that ended one episode in different states, in no stage",
     )
 
 
@@ -207,6 +207,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         epochs=args.epochs,
         learning_rate=args.learning_rate,
         heads_rate=5 * args.learning_rate,
+        ending_weight=0.0 if args.no_ending_pairs else FinetuneSettings().ending_weight,
         rename=args.rename,
         sampling=SamplingSettings(
             batch_states=args.batch_states,

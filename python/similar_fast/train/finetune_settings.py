@@ -23,7 +23,7 @@ class FinetuneSettings:
         warmup: Share of the steps in which the rates rise, in [0, 1).
         weight_decay: Of AdamW, at least 0.
         pair_weight: Weight of the pairs' loss beside the labels', at least 0.
-        ending_weight: Weight of endings beside the other pairs, at least 0.
+        ending_weight: Weight of endings beside the other pairs, at least 0, which leaves them out.
         label_weights: What the five dimensions count in the labels' loss, at least 0 each.
         rename: Share of the states whose names are drawn anew, in [0, 1].
         sampling: What a batch is made of.
