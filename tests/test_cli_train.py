@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exports import copied, rewrite
 from pictures import draw, encode
 from similar_fast import RewardModel
 from similar_fast.cli import main
@@ -163,6 +164,42 @@ def test_heads_alone_are_trained_on_a_backbone_as_it_is(
     assert "| split | nothing is held out" in card
 
 
+def test_checkpoint_takes_what_belongs_to_the_backbone_alone(
+    exported: Export, toy: Path, tmp_path: Path
+) -> None:
+    checkpoint, out = copied(exported, "bert", tmp_path), tmp_path / "out"
+    (checkpoint / "thesis.tex").touch()
+    (checkpoint / "runs").mkdir()
+    heads = checkpoint / "heads.safetensors"
+    heads.touch(0o444)
+    checkpoint.chmod(0o555)
+
+    try:
+        code = command(
+            toy, "--backbone", checkpoint, "--out", out, "--threads", 1, "--no-finetune", "--no-gate"
+        )
+    finally:
+        checkpoint.chmod(0o755)
+
+    assert code == 0
+    names = {path.name for path in (out / "checkpoint").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
+    assert names.isdisjoint({"thesis.tex", "runs"})
+    assert read_heads(out / "checkpoint" / heads.name).hidden_size == 64
+
+
+@pytest.mark.parametrize("inner", ["out", "backbone"])
+def test_run_and_backbone_in_one_another_are_refused(
+    inner: str, toy: Path, exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copied(exported, "bert", tmp_path)
+    out = checkpoint / "out" if inner == "out" else tmp_path
+
+    assert command(toy, "--backbone", checkpoint, "--out", out, "--resume") == 3
+    assert "lies in the other; expected two folders apart" in capsys.readouterr().err
+    assert not (checkpoint / "out").exists()
+
+
 def test_one_task_alone_is_split_by_episodes(
     exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,8 +312,6 @@ def test_run_of_other_data_or_weights_is_not_gone_on_with(
 
 
 def _spoiled(exported: Export, folder: Path) -> Path:
-    from exports import copied, rewrite  # noqa: PLC0415  # loads onnx
-
     checkpoint = copied(exported, "bert", folder)
     rewrite(checkpoint, lambda tensors: tensors["embeddings.LayerNorm.bias"].__iadd__(1))
     return checkpoint
@@ -334,9 +369,11 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 def test_folder_that_is_no_checkpoint_is_refused(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
 
-    assert command(toy, "--backbone", tmp_path, "--out", tmp_path / "out") == 3
+    assert command(toy, "--backbone", checkpoint, "--out", tmp_path / "out") == 3
     assert "has the model_type 'gpt2'; expected one of bert, qwen2" in capsys.readouterr().err
 
 

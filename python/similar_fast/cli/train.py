@@ -109,7 +109,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if args.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {args.threads}")
         torch.set_num_threads(args.threads)
-    check_out(args.out, resume=args.resume)
+    check_out(args.out, checkpoint=args.backbone, resume=args.resume)
     family = Checkpoint(args.backbone).family
     settings = train_settings(args, family)
     rows = _rows(args, output, settings=settings, opener=_opener(args, family))

@@ -4,7 +4,6 @@ The prompts are those of `similar_fast.prompts`, token for token what the export
 weights are transformers' modules, so they go back into a checkpoint.
 """
 
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from transformers import AutoModel
 from similar_fast.errors import DataError, ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import Prompt, PromptWriter
+from similar_fast.train.checkpoint_files import copy_companions
 from similar_fast.train.drawing import drawing
 from similar_fast.types import Step
 
@@ -35,18 +35,6 @@ __all__ = [
     "open_backbone",
     "save_backbone",
 ]
-
-_COPIED = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "LICENSE",
-)
-"""What a checkpoint has beside its weights and its configuration."""
 
 State = Sequence[Step]
 """Steps that differ in their action alone; at least one."""
@@ -389,6 +377,4 @@ def save_backbone(backbone: "PackedBert | RowBackbone", source: Path, folder: Pa
     layers = backbone.merged() if isinstance(backbone, RowBackbone) else backbone.model
     with quiet():
         layers.save_pretrained(folder)
-    for name in _COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    copy_companions(source, folder)

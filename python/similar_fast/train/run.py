@@ -33,6 +33,7 @@ from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
 from similar_fast.train.backbones import check_backbone, open_backbone, save_backbone
+from similar_fast.train.checkpoint_files import copy_checkpoint
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.features import cached_features
 from similar_fast.train.finetune import finetune
@@ -87,9 +88,10 @@ def train(
             read.
         FileExistsError: `out` is not empty, and `resume` is not set.
         ModelError: The checkpoint cannot be exported, or a loss is not finite.
-        ValueError: A setting is out of its range, or the data has nothing to train on.
+        ValueError: A setting is out of its range, the data has nothing to train on, or one of `out`
+            and `checkpoint` lies in the other.
     """
-    check_out(out, resume=resume)
+    check_out(out, checkpoint=checkpoint, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("ab") as lock:
         lock_file(lock, out / "lock")
@@ -263,7 +265,7 @@ class _Run:
         checkpoint, model = self._out / "checkpoint", self._out / "model"
         for folder in (checkpoint, model):
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(backbone, checkpoint)
+        copy_checkpoint(backbone, checkpoint)
         (checkpoint / HEADS_WEIGHTS_NAME).write_bytes(encode_heads(heads))
         self._progress("exporting", 0, 1)
         self._export_to(checkpoint, model, drawn=False)
