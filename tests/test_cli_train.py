@@ -366,6 +366,36 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     assert {path.name for path in (tmp_path / "out").glob("*")} <= {"lock"}
 
 
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("qwen2", ("--validation-share", 0.2), 'adapters need `pip install "similar-fast[train]"`'),
+        (
+            "bert",
+            ("--plain-share", 0, "--min-difference", 99, "--no-gate"),
+            "rows has a pair in its state and plain_share is 0.0",
+        ),
+    ],
+)
+def test_what_stage_0_lacks_is_refused_before_anything_is_exported(
+    family: str,
+    options: tuple[object, ...],
+    message: str,
+    toy: Path,
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    backbone, out = exported(family)[0], tmp_path / "out"
+    capsys.readouterr()
+
+    assert command(toy, "--backbone", backbone, "--out", out, "--threads", 1, *options) == 3
+    assert message in capsys.readouterr().err
+    assert {path.name for path in out.iterdir()} == {"lock"}
+
+
 def test_folder_that_is_no_checkpoint_is_refused(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,12 @@ from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
-from similar_fast.train.backbones import check_backbone, open_backbone, save_backbone
+from similar_fast.train.backbones import (
+    check_adapters,
+    check_backbone,
+    open_backbone,
+    save_backbone,
+)
 from similar_fast.train.checkpoint_files import copy_checkpoint
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.features import cached_features
@@ -87,6 +92,7 @@ def train(
         DataError: `out` holds another run, or something else; a step or a screenshot cannot be
             read.
         FileExistsError: `out` is not empty, and `resume` is not set.
+        ImportError: peft is not installed, and adapters are asked for.
         ModelError: The checkpoint cannot be exported, or a loss is not finite.
         ValueError: A setting is out of its range, the data has nothing to train on, or one of `out`
             and `checkpoint` lies in the other.
@@ -333,6 +339,7 @@ def _check(rows: TrainingSet, settings: TrainSettings) -> None:
         raise ValueError(f"max_history is {settings.export.max_history}; expected at least 1")
     if settings.finetune is not None:
         check_finetuning(settings.finetune, rows, settings.seed)
+        check_adapters(settings.backbone)
     if settings.gate is not None:
         check_settings(settings.gate, settings.seed)
     if settings.gate is not None and not len(rows.pairs):
