@@ -136,12 +136,16 @@ def test_person_reads_how_good_it_is_and_what_comes_next(
         "| trained on | 24 steps and 16 pairs of 2 tasks: click-0, click-2 |",
         "| measured on | click-1 |",
         "| split | whole tasks are held out |",
+        "| numbers | measured in float32, before the weights were stored as float16",
         "| seed | 0 |",
         "## On the validation tasks, gated total",
         "## Limits",
     ):
         assert part in card
     assert "shuffled" not in card
+    assert (out / "checkpoint" / "README.md").read_text("utf-8") == card
+    assert json.loads((out / "result.json").read_bytes())["inner_held_out_seen_by_stage_0"]
+    assert "inner_accuracy" in gating[-1]
 
 
 def test_heads_alone_are_trained_on_a_backbone_as_it_is(
@@ -176,7 +180,15 @@ def test_checkpoint_takes_what_belongs_to_the_backbone_alone(
 
     try:
         code = command(
-            toy, "--backbone", checkpoint, "--out", out, "--threads", 1, "--no-finetune", "--no-gate"
+            toy,
+            "--backbone",
+            checkpoint,
+            "--out",
+            out,
+            "--threads",
+            1,
+            "--no-finetune",
+            "--no-gate",
         )
     finally:
         checkpoint.chmod(0o755)
@@ -268,6 +280,22 @@ def finished(exported: Export, toy: Path, tmp_path_factory: pytest.TempPathFacto
     return out
 
 
+def test_finished_run_is_told_of_again_and_not_trained(
+    finished: Path, toy: Path, exported: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "metrics.jsonl").read_bytes()
+    plan = json.loads((finished / "plan.json").read_bytes())
+    argv = (toy, "--backbone", exported("bert")[0], "--out", finished, *quick("bert"))
+    capsys.readouterr()
+
+    assert command(*argv, "--resume", "--json") == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"out": str(finished), **json.loads((finished / "result.json").read_bytes())}
+    assert (finished / "metrics.jsonl").read_bytes() == before
+    assert "device" not in plan["settings"]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -304,6 +332,10 @@ def test_run_of_other_data_or_weights_is_not_gone_on_with(
     assert command(other, "--backbone", exported("bert")[0], *argv) == 3
     assert "the run has other data; expected" in capsys.readouterr().err
     assert command(toy, "--backbone", _spoiled(exported, tmp_path), *argv) == 3
+    assert "the run has other checkpoint; expected" in capsys.readouterr().err
+    template = copied(exported, "bert", tmp_path / "template")
+    (template / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+    assert command(toy, "--backbone", template, *argv) == 3
     assert "the run has other checkpoint; expected" in capsys.readouterr().err
     (tmp_path / "plan.json").write_text("{", encoding="utf-8")
     backbone = ("--backbone", exported("bert")[0])

@@ -224,7 +224,7 @@ class _Stages:
         self._tracker.log(stage, metrics, step)
 
 
-_SHOWN = frozenset({"label_loss", "pair_loss", "train_loss", "validation_loss"})
+_SHOWN = frozenset({"label_loss", "pair_loss", "train_loss", "inner_validation_loss"})
 
 
 def _print(output: Output, args: argparse.Namespace, result: "TrainResult") -> None:

@@ -67,8 +67,8 @@ def check_finetuning(settings: FinetuneSettings, rows: TrainingSet, seed: int) -
     """Refuses what no run can be made of.
 
     Raises:
-        ValueError: A setting or the seed is out of its range, there are no labels and no pairs, or no
-            state would be seen.
+        ValueError: A setting or the seed is out of its range, there are no labels and no pairs, or
+            no state would be seen.
     """
     for name in ("epochs", "learning_rate", "heads_rate"):
         value = getattr(settings, name)

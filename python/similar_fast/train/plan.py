@@ -16,7 +16,15 @@ PLAN_NAME = "plan.json"
 """The plan's file in a run's folder."""
 
 _LOCK_NAME = "lock"
-_READ = ("*.safetensors", "config.json", "tokenizer.json", "*preprocessor_config.json")
+_READ = (
+    "*.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.*",
+    "*preprocessor_config.json",
+)
 """Files of a checkpoint that a run depends on."""
 
 
@@ -56,8 +64,11 @@ def keep_plan(out: Path, *, settings: TrainSettings, rows: TrainingSet, checkpoi
         DataError: `out` has another plan, or a broken one.
         OSError: A file cannot be read or written.
     """
+    about = settings.to_dict()
+    # What was begun on one card may go on elsewhere.
+    del about["device"]
     plan = {
-        "settings": settings.to_dict(),
+        "settings": about,
         "data": rows.fingerprint(),
         "checkpoint": _fingerprint(checkpoint),
     }
