@@ -471,6 +471,21 @@ def test_wrong_call_is_a_matter_of_usage(argv: tuple[str, ...], tmp_path: Path) 
     assert caught.value.code == 2
 
 
+def test_backbone_of_rows_gets_fewer_states_a_step_unless_told_otherwise() -> None:
+    parser = ArgumentParser()
+    add_options(parser)
+    where = {"device": "cpu", "data": []}
+
+    found = []
+    for family, words in (("bert", []), ("qwen2", []), ("qwen2", ["--batch-states", "9"])):
+        args = parser.parse_args(words, Namespace(**where))
+        settings = train_settings(args, family)
+        assert settings.finetune is not None
+        found.append(settings.finetune.sampling.batch_states)
+
+    assert found == [12, 4, 9]
+
+
 def test_no_ending_pairs_leaves_them_out_of_every_stage() -> None:
     parser = ArgumentParser()
     add_options(parser)

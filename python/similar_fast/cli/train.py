@@ -36,7 +36,7 @@ examples:
   similar-fast train data/miniwob-steps.jsonl.xz --backbone MiniLM-L12 --out runs/mini \\
     --mark-overlap --freeze-embeddings --rename 0.7
   similar-fast train steps.jsonl --backbone Qwen2-VL-2B-Instruct --screenshots shots \\
-    --out runs/2b --device cuda --backbone-dtype bfloat16 --save-memory
+    --out runs/2b --device cuda --backbone-dtype bfloat16 --save-memory --max-actions 6
   similar-fast train steps.jsonl --backbone Qwen2-VL-2B-Similar --no-finetune --out runs/heads
 
 docs/training.md tells what each stage does, what OUT holds, and what to expect.
