@@ -27,8 +27,8 @@ class Renamer:
 
     Words are replaced by words of the same shape (digits, capitals) out of other episodes. Short
     numbers stay, since they count things. A state in which a name of the instruction is part of a
-    longer word ("Bu" and "Burkina") is left as it is: there the letters are the task. So is one whose
-    quoted names would have something else in common with the instruction than before.
+    longer word ("Bu" and "Burkina") is left as it is: there the letters are the task. So is one
+    whose quoted names would have something else in common with the instruction than before.
     """
 
     def __init__(self, rows: TrainingSet) -> None:
