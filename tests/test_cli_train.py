@@ -2,14 +2,17 @@
 
 import json
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from exports import copied, rewrite
 from pictures import draw, encode
 from similar_fast import RewardModel
 from similar_fast.cli import main
+from similar_fast.cli.train_options import add_options, train_settings
 from similar_fast.heads import read_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.srm.screenshots import ScreenshotStore
@@ -133,12 +136,16 @@ def test_person_reads_how_good_it_is_and_what_comes_next(
         "| trained on | 24 steps and 16 pairs of 2 tasks: click-0, click-2 |",
         "| measured on | click-1 |",
         "| split | whole tasks are held out |",
+        "| numbers | measured in float32, before the weights were stored as float16",
         "| seed | 0 |",
         "## On the validation tasks, gated total",
         "## Limits",
     ):
         assert part in card
     assert "shuffled" not in card
+    assert (out / "checkpoint" / "README.md").read_text("utf-8") == card
+    assert json.loads((out / "result.json").read_bytes())["inner_held_out_seen_by_stage_0"]
+    assert "inner_accuracy" in gating[-1]
 
 
 def test_heads_alone_are_trained_on_a_backbone_as_it_is(
@@ -159,6 +166,50 @@ def test_heads_alone_are_trained_on_a_backbone_as_it_is(
     assert "it is a control and knows nothing" in card
     assert "| stages | regression |" in card
     assert "| split | nothing is held out" in card
+
+
+def test_checkpoint_takes_what_belongs_to_the_backbone_alone(
+    exported: Export, toy: Path, tmp_path: Path
+) -> None:
+    checkpoint, out = copied(exported, "bert", tmp_path), tmp_path / "out"
+    (checkpoint / "thesis.tex").touch()
+    (checkpoint / "runs").mkdir()
+    heads = checkpoint / "heads.safetensors"
+    heads.touch(0o444)
+    checkpoint.chmod(0o555)
+
+    try:
+        code = command(
+            toy,
+            "--backbone",
+            checkpoint,
+            "--out",
+            out,
+            "--threads",
+            1,
+            "--no-finetune",
+            "--no-gate",
+        )
+    finally:
+        checkpoint.chmod(0o755)
+
+    assert code == 0
+    names = {path.name for path in (out / "checkpoint").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
+    assert names.isdisjoint({"thesis.tex", "runs"})
+    assert read_heads(out / "checkpoint" / heads.name).hidden_size == 64
+
+
+@pytest.mark.parametrize("inner", ["out", "backbone"])
+def test_run_and_backbone_in_one_another_are_refused(
+    inner: str, toy: Path, exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copied(exported, "bert", tmp_path)
+    out = checkpoint / "out" if inner == "out" else tmp_path
+
+    assert command(toy, "--backbone", checkpoint, "--out", out, "--resume") == 3
+    assert "lies in the other; expected two folders apart" in capsys.readouterr().err
+    assert not (checkpoint / "out").exists()
 
 
 def test_one_task_alone_is_split_by_episodes(
@@ -229,6 +280,22 @@ def finished(exported: Export, toy: Path, tmp_path_factory: pytest.TempPathFacto
     return out
 
 
+def test_finished_run_is_told_of_again_and_not_trained(
+    finished: Path, toy: Path, exported: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "metrics.jsonl").read_bytes()
+    plan = json.loads((finished / "plan.json").read_bytes())
+    argv = (toy, "--backbone", exported("bert")[0], "--out", finished, *quick("bert"))
+    capsys.readouterr()
+
+    assert command(*argv, "--resume", "--json") == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"out": str(finished), **json.loads((finished / "result.json").read_bytes())}
+    assert (finished / "metrics.jsonl").read_bytes() == before
+    assert "device" not in plan["settings"]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -266,6 +333,10 @@ def test_run_of_other_data_or_weights_is_not_gone_on_with(
     assert "the run has other data; expected" in capsys.readouterr().err
     assert command(toy, "--backbone", _spoiled(exported, tmp_path), *argv) == 3
     assert "the run has other checkpoint; expected" in capsys.readouterr().err
+    template = copied(exported, "bert", tmp_path / "template")
+    (template / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+    assert command(toy, "--backbone", template, *argv) == 3
+    assert "the run has other checkpoint; expected" in capsys.readouterr().err
     (tmp_path / "plan.json").write_text("{", encoding="utf-8")
     backbone = ("--backbone", exported("bert")[0])
     assert command(toy, *backbone, "--out", tmp_path, *quick("bert"), "--resume") == 3
@@ -273,8 +344,6 @@ def test_run_of_other_data_or_weights_is_not_gone_on_with(
 
 
 def _spoiled(exported: Export, folder: Path) -> Path:
-    from exports import copied, rewrite  # noqa: PLC0415  # loads onnx
-
     checkpoint = copied(exported, "bert", folder)
     rewrite(checkpoint, lambda tensors: tensors["embeddings.LayerNorm.bias"].__iadd__(1))
     return checkpoint
@@ -329,12 +398,44 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     assert {path.name for path in (tmp_path / "out").glob("*")} <= {"lock"}
 
 
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("qwen2", ("--validation-share", 0.2), 'adapters need `pip install "similar-fast[train]"`'),
+        (
+            "bert",
+            ("--plain-share", 0, "--min-difference", 99, "--no-gate"),
+            "rows has a pair in its state and plain_share is 0.0",
+        ),
+    ],
+)
+def test_what_stage_0_lacks_is_refused_before_anything_is_exported(
+    family: str,
+    options: tuple[object, ...],
+    message: str,
+    toy: Path,
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    backbone, out = exported(family)[0], tmp_path / "out"
+    capsys.readouterr()
+
+    assert command(toy, "--backbone", backbone, "--out", out, "--threads", 1, *options) == 3
+    assert message in capsys.readouterr().err
+    assert {path.name for path in out.iterdir()} == {"lock"}
+
+
 def test_folder_that_is_no_checkpoint_is_refused(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
 
-    assert command(toy, "--backbone", tmp_path, "--out", tmp_path / "out") == 3
+    assert command(toy, "--backbone", checkpoint, "--out", tmp_path / "out") == 3
     assert "has the model_type 'gpt2'; expected one of bert, qwen2" in capsys.readouterr().err
 
 
@@ -368,3 +469,34 @@ def test_wrong_call_is_a_matter_of_usage(argv: tuple[str, ...], tmp_path: Path) 
     with pytest.raises(SystemExit) as caught:
         command("x.jsonl", "--backbone", tmp_path, "--out", tmp_path / "out", *argv)
     assert caught.value.code == 2
+
+
+def test_backbone_of_rows_gets_fewer_states_a_step_unless_told_otherwise() -> None:
+    parser = ArgumentParser()
+    add_options(parser)
+    where = {"device": "cpu", "data": []}
+
+    found = []
+    for family, words in (("bert", []), ("qwen2", []), ("qwen2", ["--batch-states", "9"])):
+        args = parser.parse_args(words, Namespace(**where))
+        settings = train_settings(args, family)
+        assert settings.finetune is not None
+        found.append(settings.finetune.sampling.batch_states)
+
+    assert found == [12, 4, 9]
+
+
+def test_no_ending_pairs_leaves_them_out_of_every_stage() -> None:
+    parser = ArgumentParser()
+    add_options(parser)
+    where = {"device": "cpu", "data": []}
+
+    plain, without = (
+        train_settings(parser.parse_args(words, Namespace(**where)), "bert")
+        for words in ([], ["--no-ending-pairs"])
+    )
+
+    assert plain.finetune is not None
+    assert without.finetune is not None
+    assert (plain.pairs.across_endings, plain.finetune.ending_weight) == (True, 0.5)
+    assert (without.pairs.across_endings, without.finetune.ending_weight) == (False, 0)

@@ -27,7 +27,7 @@ from train_data import clicks
 
 SCALES = np.array(LABEL_SCALES)
 few = settings(max_examples=40, deadline=None)
-ALL = PairSettings(min_difference=1e-9, min_rollouts=1, max_per_state=None)
+ALL = PairSettings(min_difference=1e-9, min_rollouts=0, max_per_state=None)
 
 grid = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 maybe = grid | st.none()
@@ -166,7 +166,7 @@ def test_pairs_are_of_one_state_or_of_endings_and_differ_enough(
     ):
         assert totals[better] - totals[worse] >= min_difference
         assert weight == min(rows.weights[[better, worse]])
-        assert weight * 4 >= min_rollouts
+        assert rows.rollouts[[better, worse]].min() >= min_rollouts
         if rows.states[better] != rows.states[worse]:
             assert rows.is_final[[better, worse]].all()
             assert rows.episodes[better] == rows.episodes[worse]
@@ -217,6 +217,20 @@ def test_rows_keeps_the_pairs_right(found: list[Record], data: st.DataObject) ->
     assert part.pair_types == tuple(np.array(rows.pair_types, object)[stays])
     np.testing.assert_array_equal(part.pair_weights, rows.pair_weights[stays])
     np.testing.assert_array_equal(part.labels, rows.labels[keep])
+
+
+def test_least_rollouts_above_those_that_count_whole_are_kept_to() -> None:
+    found = [
+        step("good", provenance=Provenance(rollouts=8)),
+        step("bad", 0.0, provenance=Provenance(rollouts=6)),
+        step("seen five times", 0.0, provenance=Provenance(rollouts=5)),
+    ]
+
+    rows = training_set(found, compared_by=PairSettings(min_rollouts=6))
+
+    assert texts(rows) == [("good", "bad")]
+    assert rows.rollouts.tolist() == [8, 6, 5]
+    assert rows.weights.tolist() == [1, 1, 1]
 
 
 def test_least_difference_and_least_rollouts_are_kept_to() -> None:

@@ -201,6 +201,17 @@ def test_dimension_without_labels_is_0_and_says_so() -> None:
     assert fit.regression[[0, 1, 2, 4]].all()
 
 
+def test_dimension_with_one_labelled_row_takes_the_greatest_alpha() -> None:
+    hidden, labels, groups = drawn()
+    labels[1:, 3] = np.nan
+
+    fit = fit_regression(hidden, labels, groups=groups)
+
+    assert (fit.dimensions[3].n, fit.dimensions[3].alpha) == (1, max(ALPHAS))
+    assert fit.dimensions[3].split_by == "none"
+    assert fit.dimensions[3].chosen is None
+
+
 def test_one_task_is_split_by_rows_and_says_so() -> None:
     hidden, labels, groups = drawn()
 

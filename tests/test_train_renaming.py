@@ -110,3 +110,27 @@ def test_few_episodes_tell_nothing() -> None:
     rows = ROWS.rows(ROWS.episodes < 3)
 
     assert Renamer(rows).rename(rows.steps[:2], "login", random.Random(1)) == rows.steps[:2]
+
+
+def test_state_whose_names_would_be_marked_otherwise_is_left_as_it_is() -> None:
+    codes = ("eu", "lo", "sed", "amet", "dolor", "ipsum")
+    rows = training_set(
+        StepRecord(
+            environment="toy",
+            task="links",
+            trajectory=code,
+            step=1,
+            instruction=f'Click "{code}"',
+            action=f'click "{code}"',
+            observation=f'link "{code}"\nbutton "login now"',
+            labels=Labels(odds_of_success=1.0),
+        )
+        for code in codes
+    )
+    renamer = Renamer(rows)
+
+    found = {renamer.rename(rows.steps[:1], "links", random.Random(i))[0] for i in range(40)}
+
+    assert {step.instruction for step in found} == {f'Click "{code}"' for code in codes} - {
+        'Click "lo"'
+    }

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +12,7 @@ import pytest
 import torch
 from checkpoints import VOCABULARY
 from prompt_checkpoints import save_checkpoint
+from similar_fast.errors import ModelError
 from similar_fast.metrics import accuracy_intervals
 from similar_fast.reward import RewardModel
 from similar_fast.train.data import TrainingSet, training_set
@@ -91,6 +92,19 @@ def test_control_of_shuffled_labels_ends_at_chance(
     assert result.gated.pair_accuracy["total"] == pytest.approx(share, abs=0.02)
 
 
+def test_card_that_onnxruntime_cannot_use_is_refused_before_stage_0(
+    exported: Callable[[str], tuple[Path, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path, *, providers: str) -> None:
+        raise ModelError(f"{folder.name} on {providers}")
+
+    monkeypatch.setattr("similar_fast.train.run.RewardModel", refuse)
+    few = training_set(clicks(episodes=2))
+
+    with pytest.raises(ModelError, match="untrained on cuda"):
+        train(few, exported("qwen2")[0], tmp_path / "out", replace(SETTINGS, device="cuda"))
+
+
 class StubLibrary(ModuleType):
     """What trackio and wandb have in common; a stub, for neither is installed here."""
 
@@ -135,7 +149,7 @@ def test_tracker_is_told_every_stage_and_finished(
         "fine-tuning/label_loss",
         "fine-tuning/validation/pair_accuracy/total",
         "gating/step",
-        "gating/validation_loss",
+        "gating/inner_validation_loss",
         "gated/pair_accuracy/total",
     } <= names
     lines = (tmp_path / "out" / "metrics.jsonl").read_text("utf-8").splitlines()

@@ -83,6 +83,13 @@ class Checkpoint:
         return sorted(self._places)
 
     @property
+    def files(self) -> list[Path]:
+        """The files that hold the tensors, and the index of them where there is one."""
+        index = self.folder / _INDEX
+        weights = sorted({place.path for place in self._places.values()})
+        return [*weights, *([index] if index.exists() else [])]
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of all tensors as they are stored."""
         return sum(_size(place) for place in self._places.values())

@@ -36,7 +36,7 @@ examples:
   similar-fast train data/miniwob-steps.jsonl.xz --backbone MiniLM-L12 --out runs/mini \\
     --mark-overlap --freeze-embeddings --rename 0.7
   similar-fast train steps.jsonl --backbone Qwen2-VL-2B-Instruct --screenshots shots \\
-    --out runs/2b --device cuda --backbone-dtype bfloat16 --save-memory
+    --out runs/2b --device cuda --backbone-dtype bfloat16 --save-memory --max-actions 6
   similar-fast train steps.jsonl --backbone Qwen2-VL-2B-Similar --no-finetune --out runs/heads
 
 docs/training.md tells what each stage does, what OUT holds, and what to expect.
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if args.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {args.threads}")
         torch.set_num_threads(args.threads)
-    check_out(args.out, resume=args.resume)
+    check_out(args.out, checkpoint=args.backbone, resume=args.resume)
     family = Checkpoint(args.backbone).family
     settings = train_settings(args, family)
     rows = _rows(args, output, settings=settings, opener=_opener(args, family))
@@ -224,7 +224,7 @@ class _Stages:
         self._tracker.log(stage, metrics, step)
 
 
-_SHOWN = frozenset({"label_loss", "pair_loss", "train_loss", "validation_loss"})
+_SHOWN = frozenset({"label_loss", "pair_loss", "train_loss", "inner_validation_loss"})
 
 
 def _print(output: Output, args: argparse.Namespace, result: "TrainResult") -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "train_settings"]
 
+_ROW_BATCH_STATES = 4  # of a backbone that is no bert: all rows of a step are held until its end
 _ADAPTERS_RANK = 16  # of a backbone that is no bert, unless --lora-rank says otherwise
 
 
@@ -71,7 +72,7 @@ def _add_pairs(pairs: argparse._ArgumentGroup) -> None:
     pairs.add_argument(
         "--no-ending-pairs",
         action="store_true",
-        help="do not compare the actions that ended one episode in different states",
+        help="do not compare the actions that ended one episode in different states, in no stage",
     )
 
 
@@ -92,7 +93,11 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
         help="of the backbone; the heads' is five times it",
     )
     stage.add_argument(
-        "--batch-states", type=int, default=12, metavar="N", help="states of a step at least"
+        "--batch-states",
+        type=int,
+        metavar="N",
+        help="states of a step at least (default: 12 for a bert, "
+        f"{_ROW_BATCH_STATES} for every other family, which holds a row an action in memory)",
     )
     stage.add_argument(
         "--max-actions", type=int, default=12, metavar="N", help="actions of a state in a step"
@@ -207,9 +212,10 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         epochs=args.epochs,
         learning_rate=args.learning_rate,
         heads_rate=5 * args.learning_rate,
+        ending_weight=0.0 if args.no_ending_pairs else FinetuneSettings().ending_weight,
         rename=args.rename,
         sampling=SamplingSettings(
-            batch_states=args.batch_states,
+            batch_states=_batch_states(args.batch_states, family),
             max_actions=args.max_actions,
             plain_share=args.plain_share,
         ),
@@ -253,6 +259,14 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         seed=args.seed,
         data=tuple(path.name for path in args.data),
     )
+
+
+def _batch_states(asked: int | None, family: str) -> int:
+    from similar_fast.train.sampling import SamplingSettings
+
+    if asked is not None:
+        return asked
+    return SamplingSettings().batch_states if family == "bert" else _ROW_BATCH_STATES
 
 
 def _device(name: str, family: str) -> str:

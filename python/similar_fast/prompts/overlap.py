@@ -12,7 +12,7 @@ instruction; `some`: they share a word, small common ones aside; `none`.
 
 import re
 
-__all__ = ["mark_action", "mark_observation"]
+__all__ = ["mark_action", "mark_observation", "marks_of"]
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _WORD = re.compile(r"[\w@#']+")
@@ -52,6 +52,17 @@ def mark_observation(instruction: str, observation: str) -> str:
         told = " ".join(mark for mark in marks if mark not in _WEAK)
         lines.append(f"{line} : {told}" if told else line)
     return "\n".join(lines)
+
+
+def marks_of(instruction: str, text: str) -> tuple[str, ...]:
+    """The mark of every quoted name of `text`, in their order.
+
+    Example:
+        >>> marks_of('Click on "Eu".', 'link "eu", link "dolor"')
+        ('alike', 'none')
+    """
+    texts = _Texts(instruction)
+    return tuple(texts.mark(name) for name in _QUOTED.findall(text))
 
 
 class _Texts:

@@ -4,10 +4,10 @@ The prompts are those of `similar_fast.prompts`, token for token what the export
 weights are transformers' modules, so they go back into a checkpoint.
 """
 
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -22,6 +22,7 @@ from transformers import AutoModel
 from similar_fast.errors import DataError, ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import Prompt, PromptWriter
+from similar_fast.train.checkpoint_files import copy_companions
 from similar_fast.train.drawing import drawing
 from similar_fast.types import Step
 
@@ -31,22 +32,13 @@ __all__ = [
     "RowBackbone",
     "State",
     "TorchBackbone",
+    "check_adapters",
     "check_backbone",
     "open_backbone",
     "save_backbone",
 ]
 
-_COPIED = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "LICENSE",
-)
-"""What a checkpoint has beside its weights and its configuration."""
+_NO_PEFT = 'adapters need `pip install "similar-fast[train]"`'
 
 State = Sequence[Step]
 """Steps that differ in their action alone; at least one."""
@@ -313,7 +305,7 @@ def _with_adapters(model: Any, rank: int) -> Any:  # noqa: ANN401  # modules of 
     try:
         from peft import LoraConfig, get_peft_model  # noqa: PLC0415  # heavy, and for adapters alone
     except ImportError as err:
-        raise ImportError('adapters need `pip install "similar-fast[train]"`') from err
+        raise ImportError(_NO_PEFT) from err
     adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     with warnings.catch_warnings():
         # peft asks transformers by an older name.
@@ -342,6 +334,16 @@ def check_backbone(family: str, settings: BackboneSettings, *, device: str) -> N
             f"lora_rank {settings.lora_rank}, dtype {settings.dtype}, saves_memory "
             f"{settings.saves_memory} and device {device!r}"
         )
+
+
+def check_adapters(settings: BackboneSettings) -> None:
+    """Refuses adapters without the library that makes them, before anything long begins.
+
+    Raises:
+        ImportError: peft is not installed, and adapters are asked for.
+    """
+    if settings.lora_rank > 0 and find_spec("peft") is None:
+        raise ImportError(_NO_PEFT)
 
 
 def open_backbone(
@@ -389,6 +391,4 @@ def save_backbone(backbone: "PackedBert | RowBackbone", source: Path, folder: Pa
     layers = backbone.merged() if isinstance(backbone, RowBackbone) else backbone.model
     with quiet():
         layers.save_pretrained(folder)
-    for name in _COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    copy_companions(source, folder)

@@ -55,6 +55,8 @@ class TrainingSet:
         labels: `[n, 5]` float64 in the units of `Labels`, in the order of `DIMENSIONS`; NaN where a
             label is not known.
         weights: `[n]` float64 in (0, 1], how far a row's labels are trusted.
+        rollouts: `[n]` float64, how many rollouts stand behind a row's labels; infinite where its
+            action ended the episode, or where the number is not known.
         tasks: `[n]`, the task of each row, by which sets are split.
         episodes: `[n]` int64, equal for the steps of one trajectory or collected episode.
         states: `[n]` int64, equal for the actions of one state.
@@ -68,6 +70,7 @@ class TrainingSet:
     steps: tuple[Step, ...]
     labels: _Floats
     weights: _Floats
+    rollouts: _Floats
     tasks: tuple[str, ...]
     episodes: _Indices
     states: _Indices
@@ -90,6 +93,7 @@ class TrainingSet:
             steps=tuple(self.steps[i] for i in chosen),
             labels=self.labels[keep],
             weights=self.weights[keep],
+            rollouts=self.rollouts[keep],
             tasks=tuple(self.tasks[i] for i in chosen),
             episodes=self.episodes[keep],
             states=self.states[keep],
@@ -112,6 +116,7 @@ class TrainingSet:
         for array in (
             self.labels,
             self.weights,
+            self.rollouts,
             self.episodes,
             self.states,
             self.is_final,
@@ -134,7 +139,7 @@ class _Columns:
 
     steps: list[Step] = field(default_factory=list)
     labels: list[tuple[float, ...]] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
+    rollouts: list[float] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     episodes: list[tuple[object, ...]] = field(default_factory=list)
     states: list[tuple[object, ...]] = field(default_factory=list)
@@ -180,7 +185,7 @@ def training_set(
 def compare(rows: TrainingSet, settings: PairSettings) -> tuple[_Indices, _Floats]:
     """The pairs of labelled rows: `[m, 2]` int64, better and worse, and `[m]` weights."""
     totals = rows.labels @ _SCALES
-    trusted = rows.weights * _FULL_ROLLOUTS >= settings.min_rollouts
+    trusted = rows.rollouts >= settings.min_rollouts
     usable = np.flatnonzero(trusted & np.isfinite(totals))
     found: list[tuple[int, int]] = []
     for group in _groups(rows.states, usable):
@@ -232,7 +237,7 @@ def _add_step(columns: _Columns, record: StepRecord, open_screenshot: OpenScreen
         columns,
         step,
         tuple(values.tolist()),
-        weight=_trust(record),
+        rollouts=_rollouts(record),
         task=record.task,
         episode=episode,
         # Where no state is named, trajectories that begin alike are in one.
@@ -263,7 +268,7 @@ def _add_pair(
                     columns,
                     step,
                     (np.nan,) * len(DIMENSIONS),
-                    weight=1.0,
+                    rollouts=np.inf,
                     task=record.task,
                     episode=episode,
                     state=state,
@@ -285,7 +290,7 @@ def _append(
     step: Step,
     labels: tuple[float, ...],
     *,
-    weight: float,
+    rollouts: float,
     task: str,
     episode: tuple[object, ...],
     state: tuple[object, ...],
@@ -293,7 +298,7 @@ def _append(
 ) -> int:
     columns.steps.append(step)
     columns.labels.append(labels)
-    columns.weights.append(weight)
+    columns.rollouts.append(rollouts)
     columns.tasks.append(task)
     columns.episodes.append(episode)
     columns.states.append(state)
@@ -303,10 +308,13 @@ def _append(
 
 def _closed(columns: _Columns) -> TrainingSet:
     num_steps, num_pairs = len(columns.steps), len(columns.pairs)
+    rollouts = np.array(columns.rollouts, np.float64)
     return TrainingSet(
         steps=tuple(columns.steps),
         labels=np.array(columns.labels, np.float64).reshape(num_steps, len(DIMENSIONS)),
-        weights=np.array(columns.weights, np.float64),
+        # An outcome that was seen counts whole, few rollouts less.
+        weights=np.clip(rollouts, 1, _FULL_ROLLOUTS) / _FULL_ROLLOUTS,
+        rollouts=rollouts,
         tasks=tuple(columns.tasks),
         episodes=_numbered(columns.episodes),
         states=_numbered(columns.states),
@@ -328,12 +336,10 @@ def _with_pairs(rows: TrainingSet, settings: PairSettings) -> TrainingSet:
     )
 
 
-def _trust(record: StepRecord) -> float:
-    """An outcome that was seen counts whole, few rollouts less."""
+def _rollouts(record: StepRecord) -> float:
+    """How many stand behind the labels; an outcome that was seen needs none."""
     rollouts = record.provenance.rollouts
-    if record.is_final or rollouts is None:
-        return 1.0
-    return max(1, min(rollouts, _FULL_ROLLOUTS)) / _FULL_ROLLOUTS
+    return np.inf if record.is_final or rollouts is None else float(rollouts)
 
 
 def _steps_of(record: TrajectoryRecord) -> Iterator[StepRecord]:

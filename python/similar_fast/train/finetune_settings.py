@@ -7,7 +7,7 @@ import numpy as np
 
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.measures import Measured
-from similar_fast.train.sampling import SamplingSettings
+from similar_fast.train.sampling import SamplingSettings, check_states
 
 __all__ = ["FinetuneMetrics", "FinetuneSettings", "check_finetuning"]
 
@@ -23,7 +23,7 @@ class FinetuneSettings:
         warmup: Share of the steps in which the rates rise, in [0, 1).
         weight_decay: Of AdamW, at least 0.
         pair_weight: Weight of the pairs' loss beside the labels', at least 0.
-        ending_weight: Weight of endings beside the other pairs, at least 0.
+        ending_weight: Weight of endings beside the other pairs, at least 0, which leaves them out.
         label_weights: What the five dimensions count in the labels' loss, at least 0 each.
         rename: Share of the states whose names are drawn anew, in [0, 1].
         sampling: What a batch is made of.
@@ -67,7 +67,8 @@ def check_finetuning(settings: FinetuneSettings, rows: TrainingSet, seed: int) -
     """Refuses what no run can be made of.
 
     Raises:
-        ValueError: A setting or the seed is out of its range, or there are no labels and no pairs.
+        ValueError: A setting or the seed is out of its range, there are no labels and no pairs, or
+            no state would be seen.
     """
     for name in ("epochs", "learning_rate", "heads_rate"):
         value = getattr(settings, name)
@@ -95,3 +96,4 @@ def check_finetuning(settings: FinetuneSettings, rows: TrainingSet, seed: int) -
         )
     if not len(rows.pairs) and not np.isfinite(rows.labels).any():
         raise ValueError(f"none of {len(rows)} rows has a label and there are no pairs")
+    check_states(rows, sampling)

@@ -97,7 +97,8 @@ def _pairs(
         for other, weight in partners.get(row, ())
         if other in place
     ]
-    found += [(a, b, settings.ending_weight) for a, b in _ending_pairs(rows, batch)]
+    if settings.ending_weight > 0:
+        found += [(a, b, settings.ending_weight) for a, b in _ending_pairs(rows, batch)]
     return (
         [place[a] for a, _, _ in found],
         [place[b] for _, b, _ in found],

@@ -16,18 +16,38 @@ PLAN_NAME = "plan.json"
 """The plan's file in a run's folder."""
 
 _LOCK_NAME = "lock"
-_READ = ("*.safetensors", "config.json", "tokenizer.json", "*preprocessor_config.json")
+_READ = (
+    "*.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.*",
+    "*preprocessor_config.json",
+)
 """Files of a checkpoint that a run depends on."""
 
 
-def check_out(out: Path, *, resume: bool) -> None:
+def check_out(out: Path, *, checkpoint: Path, resume: bool) -> None:
     """Refuses a folder that holds something else, before anything long begins.
+
+    Args:
+        out: The folder.
+        checkpoint: The backbone's folder, which a run must not write into.
+        resume: Whether a run may be there.
 
     Raises:
         DataError: `resume` is set, and the folder holds no run.
         FileExistsError: `resume` is not set, and the folder is not empty.
         NotADirectoryError: It is a file.
+        ValueError: One of the folders lies in the other.
     """
+    places = out.resolve(), checkpoint.resolve()
+    if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
+        raise ValueError(
+            f"one of {out} and the backbone {checkpoint} lies in the other; expected two folders "
+            "apart"
+        )
     if not out.exists():
         return
     found = {path.name for path in out.iterdir()} - {_LOCK_NAME}
@@ -44,8 +64,11 @@ def keep_plan(out: Path, *, settings: TrainSettings, rows: TrainingSet, checkpoi
         DataError: `out` has another plan, or a broken one.
         OSError: A file cannot be read or written.
     """
+    about = settings.to_dict()
+    # What was begun on one card may go on elsewhere.
+    del about["device"]
     plan = {
-        "settings": settings.to_dict(),
+        "settings": about,
         "data": rows.fingerprint(),
         "checkpoint": _fingerprint(checkpoint),
     }

@@ -110,7 +110,8 @@ def fit_regression(
 
     c = weights, y = labels, s = label_scales, a = alpha. For each dimension the rows that have its
     label are split by `train.split.hold_out`; the alpha of the least held-out squared error is
-    chosen, of equals the greatest, and w is fitted again on all of these rows. In float64;
+    chosen, of equals the greatest, and w is fitted again on all of these rows. A dimension with one
+    labelled row has none to choose by, and gets the greatest alpha. In float64;
     O(n H min(n, H)) for each set of rows that have a label, whatever the number of alphas.
 
     Args:
@@ -148,7 +149,8 @@ def fit_regression(
         if len(held_out):
             guesses = ridge.predict(held_out, ridge.fit(kept, target, candidates))
             found = _measure(guesses, candidates, (target[held_out], counts[held_out]))
-        alpha = _best(found, candidates)
+        lone = len(rows) == 1 and validation_share > 0
+        alpha = float(candidates[-1]) if lone else _best(found, candidates)
         regression[i] = ridge.fit(rows, target, np.array([alpha]))[:, 0]
         fits.append(
             DimensionRegression(dimension, len(rows), alpha, split.by, len(held_out), found)

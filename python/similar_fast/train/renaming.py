@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from similar_fast.prompts.overlap import marks_of
 from similar_fast.train.data import TrainingSet
 from similar_fast.types import Step
 
@@ -26,7 +27,8 @@ class Renamer:
 
     Words are replaced by words of the same shape (digits, capitals) out of other episodes. Short
     numbers stay, since they count things. A state in which a name of the instruction is part of a
-    longer word ("Bu" and "Burkina") is left as it is: there the letters are the task.
+    longer word ("Bu" and "Burkina") is left as it is: there the letters are the task. So is one
+    whose quoted names would have something else in common with the instruction than before.
     """
 
     def __init__(self, rows: TrainingSet) -> None:
@@ -82,7 +84,7 @@ class Renamer:
 
         history = tuple(map(renamed, steps[0].history))
         instruction, observation = renamed(steps[0].instruction), renamed(steps[0].observation)
-        return tuple(
+        found = tuple(
             replace(
                 step,
                 instruction=instruction,
@@ -92,6 +94,15 @@ class Renamer:
             )
             for step in steps
         )
+        # A new name can be part of a word that stays, and so tell what the old one did not.
+        return found if _marks(found) == _marks(steps) else tuple(steps)
+
+
+def _marks(steps: Sequence[Step]) -> list[tuple[str, ...]]:
+    """What the quoted names of a state have in common with its instruction."""
+    first = steps[0]
+    texts = (first.observation, *first.history, *(step.action for step in steps))
+    return [marks_of(first.instruction, text) for text in texts]
 
 
 def _words(step: Step) -> set[str]:

@@ -13,7 +13,21 @@ from similar_fast.train.measures import Measured
 from similar_fast.train.regression import RegressionFit
 from similar_fast.train.settings import TrainSettings
 
-__all__ = ["SplitBy", "TrainResult", "finite", "model_card", "result_document"]
+__all__ = [
+    "CARD_NAME",
+    "RESULT_NAME",
+    "SplitBy",
+    "TrainResult",
+    "finite",
+    "model_card",
+    "result_document",
+]
+
+RESULT_NAME = "result.json"
+"""The result's file in a run's folder."""
+
+CARD_NAME = "README.md"
+"""The card's file in a model's folder."""
 
 SplitBy = Literal["task", "episode", "none"]
 """What keeps the rows that a model is measured on apart from those that it is trained on."""
@@ -42,6 +56,8 @@ class TrainResult:
         plain: The dimensions and their plain sum on the validation tasks; None where there are
             none.
         gated: The same with the gate; None as above, or where there is no gate.
+        is_finetuned: Whether stage 0 was run. It saw the tasks that stages 1 and 2 hold out for
+            choices of their own, so that what those measure on them is no measure of new tasks.
     """
 
     folder: Path
@@ -54,6 +70,7 @@ class TrainResult:
     regression: RegressionFit
     plain: Measured | None
     gated: Measured | None
+    is_finetuned: bool
 
 
 def result_document(result: TrainResult) -> dict[str, Any]:
@@ -66,11 +83,13 @@ def result_document(result: TrainResult) -> dict[str, Any]:
         "training_steps": result.training_steps,
         "training_pairs": result.training_pairs,
         "is_gated": bool(result.heads.layers),
+        "inner_held_out_seen_by_stage_0": result.is_finetuned,
         "regression": {
             str(fit.dimension): {
                 "n": fit.n,
                 "alpha": fit.alpha,
                 "split_by": fit.split_by,
+                "n_held_out": fit.n_held_out,
                 "held_out": None if fit.chosen is None else asdict(fit.chosen),
             }
             for fit in result.regression.dimensions
@@ -111,6 +130,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         f"| data | {', '.join(settings.data) or 'not named'} |",
         f"| measured on | {validation} |",
         f"| split | {_SPLITS[document['split_by']]} |",
+        f"| numbers | measured in float32, before the weights were stored as {manifest.dtype} |",
         f"| seed | {settings.seed} |",
         f"| licence | {manifest.license} |",
         "",

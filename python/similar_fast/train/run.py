@@ -13,7 +13,7 @@
     OUT/result.json          what came out
 
 A resumed run goes on where the last checkpoint was written: what a stage made is kept as a whole,
-and stage 1, which takes seconds, is done again.
+and stage 1, which takes seconds, is done again. A run that is over is told of once more.
 """
 
 import json
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
@@ -32,18 +33,33 @@ from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
-from similar_fast.train.backbones import check_backbone, open_backbone, save_backbone
+from similar_fast.train.backbones import (
+    check_adapters,
+    check_backbone,
+    open_backbone,
+    save_backbone,
+)
+from similar_fast.train.checkpoint_files import copy_checkpoint
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.features import cached_features
 from similar_fast.train.finetune import finetune
 from similar_fast.train.finetune_settings import FinetuneMetrics, check_finetuning
+from similar_fast.train.finished import finished_result
 from similar_fast.train.gate_settings import GatePairs, check_settings
 from similar_fast.train.gating import GateFit, GateMetrics, fit_gate
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.measures import Measured, measure
 from similar_fast.train.plan import check_out, keep_plan
 from similar_fast.train.regression import RegressionFit, fit_regression
-from similar_fast.train.result import SplitBy, TrainResult, finite, model_card, result_document
+from similar_fast.train.result import (
+    CARD_NAME,
+    RESULT_NAME,
+    SplitBy,
+    TrainResult,
+    finite,
+    model_card,
+    result_document,
+)
 from similar_fast.train.settings import TrainSettings
 from similar_fast.train.shuffling import shuffled
 from similar_fast.train.split import hold_out
@@ -51,6 +67,8 @@ from similar_fast.train.tracking import Tracker
 from similar_fast.whole_file import write_whole
 
 __all__ = ["Progress", "train"]
+
+_INNER = {name: f"inner_{name}" for name in ("validation_loss", "accuracy", "accuracy_by_type")}
 
 _Floats = NDArray[np.float32]
 
@@ -86,10 +104,12 @@ def train(
         DataError: `out` holds another run, or something else; a step or a screenshot cannot be
             read.
         FileExistsError: `out` is not empty, and `resume` is not set.
+        ImportError: peft is not installed, and adapters are asked for.
         ModelError: The checkpoint cannot be exported, or a loss is not finite.
-        ValueError: A setting is out of its range, or the data has nothing to train on.
+        ValueError: A setting is out of its range, the data has nothing to train on, or one of `out`
+            and `checkpoint` lies in the other.
     """
-    check_out(out, resume=resume)
+    check_out(out, checkpoint=checkpoint, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("ab") as lock:
         lock_file(lock, out / "lock")
@@ -132,6 +152,8 @@ class _Run:
         keep_plan(out, settings=settings, rows=rows, checkpoint=checkpoint)
 
     def execute(self, threads: int | None) -> TrainResult:
+        if (done := finished_result(self._out)) is not None:
+            return done
         backbone = self._fine_tuned()
         features = self._features(backbone, threads)
         regression = self._regression(features)
@@ -150,12 +172,15 @@ class _Run:
             regression=regression,
             plain=plain,
             gated=gated,
+            is_finetuned=self._settings.finetune is not None,
         )
         document = result_document(result)
-        _write_json(self._out / "result.json", document)
-        card = model_card(document, self._settings, read_manifest(result.folder))
-        write_whole(result.folder / "README.md", card.encode())
+        _write_json(self._out / RESULT_NAME, document)
         (self._out / "stage2.safetensors").unlink(missing_ok=True)
+        card = model_card(document, self._settings, read_manifest(result.folder)).encode()
+        write_whole(self._out / "checkpoint" / CARD_NAME, card)
+        # What tells that the run is over comes last.
+        write_whole(result.folder / CARD_NAME, card)
         return result
 
     def _fine_tuned(self) -> Path:
@@ -167,6 +192,7 @@ class _Run:
         if not folder.exists():
             if not layout.exists():
                 self._export_to(self._checkpoint, layout, drawn=True)
+            self._check_provider(layout)
             backbone = open_backbone(
                 self._checkpoint,
                 read_manifest(layout),
@@ -192,10 +218,18 @@ class _Run:
         state.unlink(missing_ok=True)
         return folder
 
+    def _check_provider(self, model: Path) -> None:
+        """Refuses a card that onnxruntime cannot use, before stage 0 takes hours on it."""
+        providers = _providers(self._settings.device)
+        if providers != "cpu":
+            RewardModel(model, providers=providers)
+
     def _features(self, backbone: Path, threads: int | None) -> tuple[_Floats, _Floats]:
         folder = self._out / "frozen"
         if not folder.exists():
             self._export_to(backbone, folder, drawn=True)
+        # torch keeps what stage 0 gave back, and onnxruntime needs it.
+        torch.cuda.empty_cache()
         model = RewardModel(folder, providers=_providers(self._settings.device), threads=threads)
         return cached_features(
             model,
@@ -263,7 +297,7 @@ class _Run:
         checkpoint, model = self._out / "checkpoint", self._out / "model"
         for folder in (checkpoint, model):
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(backbone, checkpoint)
+        copy_checkpoint(backbone, checkpoint)
         (checkpoint / HEADS_WEIGHTS_NAME).write_bytes(encode_heads(heads))
         self._progress("exporting", 0, 1)
         self._export_to(checkpoint, model, drawn=False)
@@ -290,7 +324,9 @@ class _Run:
         self._log("fine-tuning", asdict(found), step=found.step)
 
     def _report_gate(self, found: GateMetrics) -> None:
-        self._log("gating", asdict(found), step=found.step)
+        # Stage 0 has seen the tasks that the gate is chosen on.
+        metrics = {_INNER.get(name, name): value for name, value in asdict(found).items()}
+        self._log("gating", metrics, step=found.step)
 
     def _log(self, stage: str, metrics: Mapping[str, Any], *, step: int) -> None:
         line = json.dumps(finite({"stage": stage, **metrics}), ensure_ascii=False)
@@ -331,6 +367,7 @@ def _check(rows: TrainingSet, settings: TrainSettings) -> None:
         raise ValueError(f"max_history is {settings.export.max_history}; expected at least 1")
     if settings.finetune is not None:
         check_finetuning(settings.finetune, rows, settings.seed)
+        check_adapters(settings.backbone)
     if settings.gate is not None:
         check_settings(settings.gate, settings.seed)
     if settings.gate is not None and not len(rows.pairs):

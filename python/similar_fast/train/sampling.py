@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from similar_fast.train.data import TrainingSet
 
-__all__ = ["Batch", "Sampler", "SamplingSettings"]
+__all__ = ["Batch", "Sampler", "SamplingSettings", "check_states"]
 
 Batch = list[list[int]]
 """States, each as rows of the training set; states of one episode stand side by side."""
@@ -29,6 +29,25 @@ class SamplingSettings:
     side_by_side: int = 4
     max_actions: int = 12
     plain_share: float = 0.3
+
+
+def check_states(rows: TrainingSet, settings: SamplingSettings) -> None:
+    """Refuses a set of which no epoch would see a state.
+
+    Raises:
+        ValueError: No state has a pair, and of the others none is taken.
+    """
+    if (settings.plain_share == 0 or not len(rows)) and not _decisive(rows):
+        raise ValueError(
+            f"none of {len(rows)} rows has a pair in its state and plain_share is "
+            f"{settings.plain_share}; expected one, or a share above 0"
+        )
+
+
+def _decisive(rows: TrainingSet) -> set[int]:
+    """The states that have a pair."""
+    paired = rows.pairs[rows.states[rows.pairs[:, 0]] == rows.states[rows.pairs[:, 1]]]
+    return set(rows.states[paired[:, 0]].tolist())
 
 
 class Sampler:
@@ -54,13 +73,8 @@ class Sampler:
             zip(rows.episodes.tolist(), rows.states.tolist(), strict=True)
         ):
             self._episodes[homes.setdefault(state, episode)][state].append(row)
-        paired = rows.pairs[rows.states[rows.pairs[:, 0]] == rows.states[rows.pairs[:, 1]]]
-        self._decisive = set(rows.states[paired[:, 0]].tolist())
-        if not self._decisive and (settings.plain_share == 0 or not len(rows)):
-            raise ValueError(
-                f"none of {len(rows)} rows has a pair in its state and plain_share is "
-                f"{settings.plain_share}; expected one, or a share above 0"
-            )
+        check_states(rows, settings)
+        self._decisive = _decisive(rows)
 
     def steps_an_epoch(self) -> int:
         """Batches of the first epoch; others have about as many."""
