@@ -6,33 +6,38 @@ RUN is the folder of a run of `similar-fast train`. Its frozen backbone gives h 
 of the benchmark (kept in RUN/features), and each row of the table is another total of the same
 features: the gate's, the plain sum of the dimensions, their mean in units of the labels, one
 without each dimension, each dimension alone, and one objective in place of five: a ridge regression
-of the weighted total, fitted to the run's own data. Accuracy is over pairs of all types, with 95%
-intervals clustered by task, and each difference to the gate's total is paired.
+of the weighted total, fitted to the steps of the run's own training tasks. Accuracy is over pairs
+of all types, with 95% intervals clustered by task, and each difference to the gate's total is
+paired. --labels must be what the run was made of, in the same order.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
+from similar_fast.errors import DataError, SimilarFastError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, LABEL_SCALES, read_heads
 from similar_fast.metrics.comparison import compare
 from similar_fast.metrics.intervals import accuracy_intervals
 from similar_fast.records import PairRecord
 from similar_fast.reward import RewardModel
 from similar_fast.srm.readers import read_data
-from similar_fast.train.data import training_set
+from similar_fast.train.data import PairSettings, TrainingSet, training_set
 from similar_fast.train.features import cached_features
 from similar_fast.train.heads import HeadsModule
+from similar_fast.train.plan import PLAN_NAME
 from similar_fast.types import Step
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "data" / "srm-miniwob.jsonl.xz"
+LABELS = [ROOT / "data" / f"{name}.jsonl.xz" for name in ("miniwob-steps", "miniwob-steps-2")]
+RESULT_NAME = "result.json"
 
 Floats = NDArray[np.float64]
 
@@ -62,26 +67,66 @@ def totals(dims: Floats, weights: Floats, single: Floats) -> Iterator[tuple[str,
         yield f"{DIMENSION_INFO[dimension].symbol} alone", dims[:, i]
 
 
+def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
+    """What a run was made of, read again from `data`.
+
+    Raises:
+        DataError: `data` is not what the run's plan names.
+        OSError: A file cannot be read.
+    """
+    plan = json.loads((run / PLAN_NAME).read_bytes())
+    rows = training_set(
+        (record for path in data for record in read_data(path)),
+        compared_by=PairSettings(**plan["settings"]["pairs"]),
+    )
+    if rows.fingerprint() != plan["data"]:
+        names = ", ".join(path.name for path in data) or "nothing"
+        trained_on = ", ".join(plan["settings"]["data"]) or "not named"
+        raise DataError(
+            f"the run was made of data with the fingerprint {plan['data']}; {names} has "
+            f"{rows.fingerprint()}; expected --labels with the run's data in its order: "
+            f"{trained_on}",
+            path=run / PLAN_NAME,
+        )
+    return rows
+
+
 def single_objective(
     run: Path,
-    data: list[Path],
+    rows: TrainingSet,
     features: Callable[[tuple[Step, ...]], tuple[Any, Any]],
     hidden: NDArray[np.float32],
 ) -> Floats:
-    """The predictions `[n]` of one ridge regression of the weighted total, alpha as stage 1's."""
-    rows = training_set(record for path in data for record in read_data(path))
+    """The predictions `[n]` of one ridge regression of the weighted total.
+
+    Fitted to the steps of the run's training tasks whose five labels are known; its alpha is the
+    median of stage 1's, over the dimensions that have labels.
+
+    Args:
+        run: The run's folder.
+        rows: What it was made of.
+        features: h and p of steps.
+        hidden: `[n, H]`, h of the steps to judge.
+
+    Raises:
+        DataError: No such step is there.
+    """
+    document = json.loads((run / RESULT_NAME).read_bytes())
+    rows = rows.rows(rows.of_tasks(document["training_tasks"]))
     labels = rows.labels @ np.array(LABEL_SCALES)
     known = np.isfinite(labels)
-    document = json.loads((run / "result.json").read_text("utf-8"))
-    alpha = float(np.median([fit["alpha"] for fit in document["regression"].values()]))
+    if not known.any():
+        raise DataError("no step of the training tasks has all five labels", path=run / RESULT_NAME)
+    # JSON has None for the alpha of a dimension without labels.
+    alphas = np.array([fit["alpha"] for fit in document["regression"].values()], np.float64)
     trained = features(rows.steps)[0][known].astype(np.float64)
     weights = rows.weights[known, None]
-    left = trained.T @ (weights * trained) + alpha * np.eye(trained.shape[1])
+    left = trained.T @ (weights * trained) + np.nanmedian(alphas) * np.eye(trained.shape[1])
     right = trained.T @ (weights[:, 0] * labels[known])
     return np.asarray(hidden.astype(np.float64) @ np.linalg.solve(left, right))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -91,12 +136,23 @@ def main() -> int:
         "--labels",
         type=Path,
         nargs="+",
-        default=sorted((ROOT / "data").glob("miniwob-steps*.jsonl.xz")),
-        help="what the run was trained on",
+        default=LABELS,
+        help="what the run was made of, in its order (default: both rounds in data/)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    try:
+        return ablate(args)
+    except (SimilarFastError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def ablate(args: argparse.Namespace) -> int:
+    """Prints the table, or the same as JSON."""
+    # First, since it needs no features: a run of other data is refused at once.
+    trained_on = labels_of(args.run, args.labels)
     pairs = [record for record in read_data(args.data) if isinstance(record, PairRecord)]
     steps = tuple(step for pair in pairs for step in steps_of(pair))
     model = RewardModel(args.run / "frozen", providers="cpu")
@@ -110,7 +166,8 @@ def main() -> int:
     )
     assert scores.dims is not None
     assert scores.weights is not None
-    single = single_objective(args.run, args.labels, features, hidden)
+    single = single_objective(args.run, trained_on, features, hidden)
+    dtype = model.manifest.dtype
     rows = []
     for split in sorted({pair.split for pair in pairs}):
         of = np.array([pair.split == split for pair in pairs])
@@ -139,8 +196,10 @@ def main() -> int:
                 }
             )
     if args.json:
-        print(json.dumps({"run": str(args.run), "seed": args.seed, "rows": rows}, indent=2))
+        about = {"run": str(args.run), "dtype": dtype, "seed": args.seed}
+        print(json.dumps({**about, "rows": rows}, indent=2))
         return 0
+    print(f"Features of {args.run}/frozen, {dtype}: an exported model of another dtype differs.\n")
     print("| split | total | pairs | accuracy % [95%] | against the gate |\n|---|---|---|---|---|")
     for row in rows:
         print(

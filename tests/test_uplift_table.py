@@ -2,17 +2,22 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import table_success
+import uplift.goals
+import uplift.table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
 from similar_fast.episodes import Episode
 from similar_fast.errors import DataError
 from uplift.command import main
-from uplift.goals import Result, compare
+from uplift.goals import GREEDY_BASELINES, MIN_TRAININGS, Result, compare
 from uplift.macro import Draws, common_seeds, interval
 from uplift.page import markdown
 from uplift.table import MAIN_SEEDS, SEEN_SEEDS, Cell, cells, side_rows
@@ -24,6 +29,27 @@ SEEDS = range(3030, 3040)
 def cell_of(*arms: list[Episode]) -> Cell:
     (cell,) = cells({found[0].arm.partition("(")[0]: found for found in arms}, [MAIN_SEEDS])
     return cell
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer draws than the tables', which take seconds where all rows of a verdict are there."""
+    for module in (uplift.goals, uplift.table):
+        monkeypatch.setattr(module, "Draws", partial(Draws, num_draws=500))
+
+
+def whole(
+    arm: str, solved: Callable[[str, int], bool], *, tasks: Iterable[str] = TRAIN_TASKS
+) -> list[Episode]:
+    """Every row that a verdict needs."""
+    return rows(arm, solved, tasks=tasks, seeds=MAIN_SEEDS)
+
+
+def trainings(
+    way: str, solved: Callable[[str, int], bool], *, tasks: Iterable[str] = TRAIN_TASKS
+) -> list[list[Episode]]:
+    """As many trainings as a verdict needs, all alike."""
+    return [whole(f"mini-s{s}-{way}", solved, tasks=tasks) for s in range(MIN_TRAININGS)]
 
 
 def result(cell: Cell, left: str, right: str | None, kind: str = "difference") -> Result:
@@ -143,17 +169,17 @@ def test_mean_of_trainings_averages_them_and_resamples_them() -> None:
 
 
 def test_difference_is_paired_and_its_goal_judged() -> None:
-    heuristic = rows("heuristic-argmax", lambda _, seed: seed % 2 == 0)
-    better = rows("mini-guard", lambda _, seed: seed % 2 == 0 or seed < 3036)
-    cell = cell_of(heuristic, better)
+    heuristic = whole("heuristic-argmax", lambda _, seed: seed % 2 == 0)
+    better = trainings("guard", lambda _, seed: seed % 2 == 0 or seed < 3042)
+    cell = cell_of(heuristic, *better)
 
     found = result(cell, "mini-guard", "heuristic-argmax")
 
-    # Three more seeds of ten in each task, none less: no draw can be below 0.
+    # Six more seeds of twenty in each task, none less: no draw can be below 0.
     assert found.value == pytest.approx(30.0)
     assert found.interval[0] > 0
-    assert (found.n, found.is_met) == (20, True)
-    same = result(cell_of(heuristic, rows("mini-guard", lambda _, s: s % 2 == 0)), *_GUARD)
+    assert (found.n, found.is_met, found.missing) == (240, True, ())
+    same = result(cell_of(heuristic, *trainings("guard", lambda _, s: s % 2 == 0)), *_GUARD)
     assert (same.value, same.interval, same.is_met) == (0.0, (0.0, 0.0), False)
 
 
@@ -161,22 +187,67 @@ _GUARD = ("mini-guard", "heuristic-argmax")
 
 
 def test_held_out_tasks_have_goals_of_their_own() -> None:
-    played = [
-        rows(name, lambda *_: True, tasks=("email-inbox",))
-        for name in ("mini-guard", "heuristic-argmax")
-    ]
-    (cell,) = cells({"mini-guard": played[0], "heuristic-argmax": played[1]}, [MAIN_SEEDS])
+    cell = cell_of(
+        whole("heuristic-argmax", lambda *_: True, tasks=HELD_OUT_TASKS),
+        *trainings("guard", lambda *_: True, tasks=HELD_OUT_TASKS),
+    )
 
     assert result(cell, *_GUARD).is_met
 
 
+def test_goal_has_no_verdict_where_a_row_of_any_arm_is_missing() -> None:
+    heuristic = whole("heuristic-argmax", lambda *_: False)
+    first, second, third = trainings("guard", lambda *_: True)
+
+    cell = cell_of(heuristic[:-1], first, second, third[20:])
+    found = result(cell, *_GUARD)
+
+    assert found.value == pytest.approx(100.0)
+    assert found.is_met is None
+    assert found.missing == (
+        "mini-s2-guard lacks 20 of 240 rows",
+        "heuristic-argmax lacks 1 of 240 rows",
+    )
+    assert "| incomplete: mini-s2-guard lacks 20 of 240 rows, heuristic" in markdown(
+        [cell], ["mini"]
+    )
+
+
+def test_goal_has_no_verdict_on_fewer_than_three_trainings() -> None:
+    heuristic = whole("heuristic-argmax", lambda *_: False)
+    first, second, _ = trainings("guard", lambda *_: True)
+
+    found = result(cell_of(heuristic, first, second), *_GUARD)
+
+    assert (found.is_met, found.missing) == (None, ("mini-guard has 2 of 3 trainings",))
+
+
+def test_gain_has_no_verdict_until_every_baseline_that_might_be_best_has_played() -> None:
+    cell = cell_of(
+        *(whole(name, lambda _, s: s < 3035) for name in GREEDY_BASELINES[:-1]),
+        *trainings("search-128", lambda *_: True),
+    )
+
+    (found,) = (r for r in compare(cell, "mini") if r.kind == "gain" and r.goal)
+
+    assert (found.is_met, found.missing) == (None, ("embedding-greedy lacks 240 of 240 rows",))
+
+
+def test_figures_without_a_goal_lack_nothing() -> None:
+    cell = cell_of(*(rows(f"mini-{way}", lambda *_: True) for way in ("guard", "search-32")))
+
+    found = result(cell, "mini-search-32", "mini-guard")
+
+    assert (found.goal, found.is_met, found.missing) == ("", None, ())
+
+
 def test_share_and_gain_are_over_the_oracle_and_the_best_baseline() -> None:
     cell = cell_of(
-        rows("random", lambda *_: False),
-        rows("heuristic-argmax", lambda _, seed: seed < 3034),
-        rows("heuristic-search-128", lambda _, seed: seed < 3035),
-        rows("mini-search-128", lambda _, seed: seed < 3038),
-        rows("oracle", lambda *_: True),
+        *(whole(name, lambda *_: False) for name in GREEDY_BASELINES if name != "heuristic-argmax"),
+        whole("heuristic-argmax", lambda _, seed: seed < 3038),
+        whole("heuristic-search-128", lambda _, seed: seed < 3040),
+        *trainings("search-128", lambda _, seed: seed < 3046),
+        whole("oracle", lambda *_: True),
     )
 
     share = result(cell, "mini-search-128", "oracle", "share")
@@ -197,7 +268,7 @@ def test_a_ratio_to_an_arm_that_solves_nothing_is_left_out() -> None:
 
 
 def test_a_goal_above_0_is_not_met_by_0() -> None:
-    cell = cell_of(*(rows(f"mini-{way}", lambda *_: True) for way in ("guard", "search-128")))
+    cell = cell_of(*(r for w in ("guard", "search-128") for r in trainings(w, lambda *_: True)))
 
     found = result(cell, "mini-search-128", "mini-guard")
 
@@ -238,7 +309,9 @@ def test_table_command_prints_markdown_and_json(
     assert "| mini-guard - heuristic-argmax, points | 20 x 2 | +0.0 [+0.0, +0.0] |" in page
     assert "| enter-text | 50 | 50 |" in page
     assert [a["name"] for a in document["arms"]][:2] == ["heuristic-argmax", "mini-guard"]
-    assert document["comparisons"][0]["is_met"] is False
+    assert "| verdict, with all 240 rows and 3 trainings |" in page
+    assert document["comparisons"][0]["is_met"] is None
+    assert document["comparisons"][0]["missing"][0] == "mini-guard has 2 of 3 trainings"
 
 
 def test_markdown_of_no_cells_is_empty() -> None:

@@ -1,15 +1,20 @@
-"""What a trained model must show beside the other arms: comparisons, each with its goal."""
+"""What a trained model must show beside the other arms: comparisons, each with its goal.
 
-from collections.abc import Mapping, Sequence
+A goal is judged on the whole plan alone: every task of the group and every seed of the range, of
+every arm that the comparison is about, and `MIN_TRAININGS` trainings of the model's recipe.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from uplift.macro import Draws, common_seeds, interval
+from uplift.macro import Draws, common_seeds, interval, missing_pairs
 from uplift.table import Cell, Side, side_rows, training_of
 
 __all__ = [
     "COMPARISONS",
     "GREEDY_BASELINES",
+    "MIN_TRAININGS",
     "SEARCHING_BASELINES",
     "Comparison",
     "Result",
@@ -17,6 +22,9 @@ __all__ = [
 ]
 
 Kind = Literal["success", "difference", "share", "gain"]
+
+MIN_TRAININGS = 3
+"""Trainings of a recipe, which differ in their seed alone, that a verdict on it needs."""
 
 GREEDY_BASELINES = ("random", "heuristic-sampled", "heuristic-argmax", "embedding-greedy")
 """Who plays without a trained model and without looking ahead."""
@@ -111,7 +119,9 @@ class Result:
             without the draws in which the other solves nothing.
         interval_of_these_models: 95%, over seeds within tasks alone.
         goal: Its goal in words; empty where there is none.
-        is_met: Whether the goal is met; None where there is none.
+        is_met: Whether the goal is met; None where there is none, and where `missing` says why
+            nobody can tell.
+        missing: What a verdict on the goal lacks, in words; empty where there is no goal.
     """
 
     left: str
@@ -124,6 +134,7 @@ class Result:
     interval_of_these_models: tuple[float, float]
     goal: str
     is_met: bool | None
+    missing: tuple[str, ...] = ()
 
 
 def compare(cell: Cell, model: str) -> list[Result]:
@@ -153,6 +164,8 @@ def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
     value, bounds = _figure(draws, comparison.kind, left, right, has_new_members=True)
     _, of_these = _figure(draws, comparison.kind, left, right, has_new_members=False)
     goal = comparison.goals.get(cell.group)
+    sides = [left, *_compared_with(cell, comparison.other, right)]
+    missing = () if goal is None else (*_lacking_trainings(left), *_lacking_rows(cell, sides))
     return Result(
         left=left.name,
         kind=comparison.kind,
@@ -163,8 +176,28 @@ def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
         interval=bounds,
         interval_of_these_models=of_these,
         goal="" if goal is None else _words(goal),
-        is_met=None if goal is None else _is_met(goal, value, bounds),
+        is_met=None if goal is None or missing else _is_met(goal, value, bounds),
+        missing=missing,
     )
+
+
+def _compared_with(cell: Cell, other: str | None, right: Side | None) -> list[Side]:
+    """Whoever must have played for the right side to be what it is called."""
+    if right is None or other not in _CHOSEN_FROM:
+        return [] if right is None else [right]
+    return [cell.sides.get(name, Side(name, ({},), (name,))) for name in _CHOSEN_FROM[other]]
+
+
+def _lacking_trainings(side: Side) -> Iterator[str]:
+    if len(side.members) < MIN_TRAININGS:
+        yield f"{side.name} has {len(side.members)} of {MIN_TRAININGS} trainings"
+
+
+def _lacking_rows(cell: Cell, sides: Sequence[Side]) -> Iterator[str]:
+    for side in sides:
+        for name, rows in zip(side.names, side.members, strict=True):
+            if count := missing_pairs(rows, cell.planned):
+                yield f"{name} lacks {count}"
 
 
 def _other(cell: Cell, model: str, name: str | None) -> Side | None:

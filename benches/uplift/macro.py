@@ -8,13 +8,22 @@ resamples the members as well, the same ones for whatever is compared.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DRAWS", "Draws", "Macro", "Pair", "Successes", "common_seeds", "interval"]
+__all__ = [
+    "DRAWS",
+    "Draws",
+    "Macro",
+    "Pair",
+    "Successes",
+    "common_seeds",
+    "interval",
+    "missing_pairs",
+]
 
 DRAWS = 10_000
 
@@ -35,6 +44,12 @@ def common_seeds(members: Iterable[Iterable[Pair]]) -> dict[str, list[int]]:
     for task, seed in sorted(set.intersection(*sets) if sets else set()):
         seeds[task].append(seed)
     return dict(seeds)
+
+
+def missing_pairs(rows: Collection[Pair], planned: Collection[Pair]) -> str:
+    """How many of the `planned` pairs `rows` lack, in words; empty where none is missing."""
+    count = sum(pair not in rows for pair in planned)
+    return f"{count} of {len(planned)} rows" if count else ""
 
 
 class Draws:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from uplift.goals import Result, compare
+from uplift.goals import MIN_TRAININGS, Result, compare
 from uplift.table import Cell, Side, SideRow, side_rows
 
 __all__ = ["document", "markdown"]
@@ -38,7 +38,7 @@ def markdown(found: Iterable[Cell], models: Sequence[str]) -> str:
         lines += [f"### {cell.group} tasks, seeds {cell.seeds}", "", *_arms(rows), ""]
         for model in models:
             if results := compare(cell, model):
-                lines += [*_goals(results), ""]
+                lines += [*_goals(cell, results), ""]
         lines += [*_tasks(cell, rows), ""]
     return "\n".join(lines)
 
@@ -78,10 +78,10 @@ def _arms(rows: Sequence[SideRow]) -> Iterator[str]:
     )
 
 
-def _goals(results: Sequence[Result]) -> Iterator[str]:
-    verdicts = {True: "met", False: "missed", None: ""}
+def _goals(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
+    verdict = f"verdict, with all {len(cell.planned)} rows and {MIN_TRAININGS} trainings"
     yield from _table(
-        ("comparison", "n", "figure [95%]", "of these trainings [95%]", "goal", ""),
+        ("comparison", "n", "figure [95%]", "of these trainings [95%]", "goal", verdict),
         (
             (
                 _NAMES[result.kind].format(left=result.left, right=result.right),
@@ -89,11 +89,17 @@ def _goals(results: Sequence[Result]) -> Iterator[str]:
                 f"{_value(result)} {_bounds(result.interval, is_signed=_is_signed(result))}",
                 _bounds(result.interval_of_these_models, is_signed=_is_signed(result)),
                 result.goal,
-                verdicts[result.is_met],
+                _verdict(result),
             )
             for result in results
         ),
     )
+
+
+def _verdict(result: Result) -> str:
+    if result.missing:
+        return f"incomplete: {', '.join(result.missing)}"
+    return {True: "met", False: "missed", None: ""}[result.is_met]
 
 
 def _tasks(cell: Cell, rows: Sequence[SideRow]) -> Iterator[str]:

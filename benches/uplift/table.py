@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
 from similar_fast.episodes import Episode
@@ -63,12 +64,14 @@ class Cell:
         seeds: The seeds in words, `3030-3049`.
         sides: What is compared, by name; the arms of a model's training seeds stand there too.
         pairs: Every (task, seed) that one of the arms has.
+        planned: Every (task, seed) of the group and the range.
     """
 
     group: str
     seeds: str
     sides: Mapping[str, Side]
     pairs: frozenset[Pair]
+    planned: frozenset[Pair]
 
     @property
     def models(self) -> list[str]:
@@ -135,7 +138,8 @@ def cells(arms: Mapping[str, Sequence[Episode]], ranges: Iterable[range]) -> lis
             if there:
                 pairs = frozenset(pair for rows in there.values() for pair in rows)
                 words = f"{seeds.start}-{seeds.stop - 1}"
-                found.append(Cell(group, words, _sides(there), pairs))
+                planned = frozenset(product(tasks, seeds))
+                found.append(Cell(group, words, _sides(there), pairs, planned))
     return found
 
 
