@@ -58,7 +58,7 @@ def rows() -> TrainingSet:
 def test_run_learns_what_a_screen_tells_and_orders_pairs_of_unseen_tasks(
     small_bert: Path, rows: TrainingSet, tmp_path: Path
 ) -> None:
-    result = train(rows, small_bert, tmp_path / "out", SETTINGS)
+    result = train(rows, small_bert, tmp_path / "out", replace(SETTINGS, seed=5))
 
     for measured in (result.plain, result.gated):
         assert measured is not None
