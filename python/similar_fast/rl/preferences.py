@@ -14,7 +14,7 @@ from similar_fast.protocols import Scorer
 from similar_fast.records import PairRecord, Provenance, StepRecord
 from similar_fast.rl.named_scores import value_columns
 from similar_fast.rl.places import Place, place_of, state_step
-from similar_fast.srm.pairs import STEP_TYPES
+from similar_fast.srm.pairs import STEP_TYPES, pair_of_steps
 from similar_fast.srm.screenshots import ScreenshotStore
 from similar_fast.types import Step
 
@@ -152,24 +152,10 @@ def _pair(
 ) -> PairRecord:
     better, worse = records
     made_by = Provenance(source=better.provenance.source, versions=better.provenance.versions)
-    return PairRecord(
-        environment=better.environment,
-        platform=better.platform,
-        task=better.task,
-        type=kind,
-        instruction=better.instruction,
-        chosen=(better.action,),
-        rejected=(worse.action,),
-        step=better.step,
-        history=better.history,
-        observation=better.observation,
-        screenshot=better.screenshot,
-        chosen_label=values[0],
-        rejected_label=values[1],
-        chosen_trajectory=better.trajectory,
-        rejected_trajectory=worse.trajectory,
-        split=better.split,
-        seed=better.seed,
-        state=better.state,
+    return pair_of_steps(
+        better,
+        worse,
+        kind,
+        labels=values,
         provenance=replace(made_by, judge=f"model:{name}" if name else "model"),
     )

@@ -20,7 +20,13 @@ from similar_fast.records import (
     TrajectoryStep,
 )
 
-__all__ = ["STEP_TYPES", "pairs_of_states", "pairs_of_trajectories", "trajectories_of_steps"]
+__all__ = [
+    "STEP_TYPES",
+    "pair_of_steps",
+    "pairs_of_states",
+    "pairs_of_trajectories",
+    "trajectories_of_steps",
+]
 
 STEP_TYPES: tuple[Dimension, ...] = (*DIMENSIONS, Dimension.TOTAL)
 """What two actions of one state are compared by."""
@@ -247,6 +253,41 @@ def _ordered(
 
 def _state_pair(chosen: StepRecord, rejected: StepRecord, compared_by: Dimension) -> PairRecord:
     made_by = chosen.provenance
+    return pair_of_steps(
+        chosen,
+        rejected,
+        compared_by,
+        labels=(chosen.labels.value(compared_by), rejected.labels.value(compared_by)),
+        rollouts=(chosen.provenance.rollouts, rejected.provenance.rollouts),
+        provenance=Provenance(
+            source=made_by.source,
+            policy=made_by.policy,
+            judge=made_by.judge,
+            model=made_by.model,
+            versions=made_by.versions,
+        ),
+    )
+
+
+def pair_of_steps(
+    chosen: StepRecord,
+    rejected: StepRecord,
+    compared_by: Dimension,
+    *,
+    labels: tuple[float, float],
+    provenance: Provenance,
+    rollouts: tuple[int | None, int | None] = (None, None),
+) -> PairRecord:
+    """The pair that two actions of one state make.
+
+    Args:
+        chosen: The better one, from which everything comes that both share.
+        rejected: The other one.
+        compared_by: What they are compared by.
+        labels: What that says of the better one and of the other one.
+        provenance: Where the pair comes from.
+        rollouts: Behind the two labels; None where it is not known.
+    """
     return PairRecord(
         environment=chosen.environment,
         platform=chosen.platform,
@@ -259,20 +300,14 @@ def _state_pair(chosen: StepRecord, rejected: StepRecord, compared_by: Dimension
         history=chosen.history,
         observation=chosen.observation,
         screenshot=chosen.screenshot,
-        chosen_label=chosen.labels.value(compared_by),
-        rejected_label=rejected.labels.value(compared_by),
+        chosen_label=labels[0],
+        rejected_label=labels[1],
         chosen_trajectory=chosen.trajectory,
         rejected_trajectory=rejected.trajectory,
-        chosen_rollouts=chosen.provenance.rollouts,
-        rejected_rollouts=rejected.provenance.rollouts,
+        chosen_rollouts=rollouts[0],
+        rejected_rollouts=rollouts[1],
         split=chosen.split,
         seed=chosen.seed,
         state=chosen.state,
-        provenance=Provenance(
-            source=made_by.source,
-            policy=made_by.policy,
-            judge=made_by.judge,
-            model=made_by.model,
-            versions=made_by.versions,
-        ),
+        provenance=provenance,
     )
