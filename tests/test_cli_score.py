@@ -247,6 +247,16 @@ def test_inspect_tells_a_reward_model(
     assert max(len(line) for line in lines[lines.index("") :]) <= 100
 
 
+def test_inspect_tells_what_a_small_model_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(similar_fast_mini.__file__).parent / "reward"
+
+    code, text, _ = run(capsys, "inspect", folder)
+
+    assert code == 0
+    assert "the last 4 actions" in text
+    assert "what quoted names share with the instruction" in text
+
+
 def test_inspect_tells_an_embedding_model(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(similar_fast_mini.__file__).parent / "embedding"
 

@@ -1,6 +1,9 @@
 """Marks of what names and the instruction have in common; prompts of the last actions alone."""
 
 import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +58,25 @@ def test_each_line_of_a_screen_is_marked_by_itself(instruction: str, text: str) 
 @given(texts.filter(lambda text: '"' not in text), texts)
 def test_text_without_names_is_unchanged(text: str, instruction: str) -> None:
     assert mark_action(instruction, text) == mark_observation(instruction, text) == text
+
+
+def test_marks_of_endless_texts_take_bounded_time(
+    exported: Callable[[str], tuple[Path, Path]],
+) -> None:
+    folder = exported("bert")[1]
+    reward = read_manifest(folder).reward
+    assert reward is not None
+    spec = replace(reward.prompt, marks_overlap=True)
+    writer = PromptWriter(spec, folder / "tokenizer.json", max_positions=256)
+    instruction = "".join(f'"a{i}" ' for i in range(1_000_000))
+    observation = "".join(f'link "b{i}"\n' for i in range(1_000_000))
+    start = time.process_time()
+
+    prompt = writer.write(Step(instruction, (), 'click "a1"', observation))
+
+    assert time.process_time() - start < 2.0
+    assert len(prompt) <= 256
+    assert prompt.num_cut > 100_000
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,10 @@ def _reward_lines(reward: "RewardSpec", kv_bytes: int) -> list[str]:
             f"{_pieces(reward.prompt.suffix)}"
         ),
     ]
+    if reward.prompt.max_history is not None:
+        lines.append(f"  history         the last {reward.prompt.max_history} actions")
+    if reward.prompt.marks_overlap:
+        lines.append("  marks           what quoted names share with the instruction")
     if reward.patches is not None:
         patches = reward.patches
         lines.append(

@@ -178,7 +178,10 @@ class PromptWriter:
 
         limit = self.max_positions - room
         if self.spec.marks_overlap:
-            observation = mark_observation(instruction, observation)
+            # What comes after so many characters is cut in any case.
+            end = MAX_CHARS_PER_TOKEN * self.max_positions
+            marked = mark_observation(instruction[:end], observation[:end])
+            observation = marked + observation[end:]
         texts = StateTexts(
             whole_text(instruction), whole_text(observation), tuple(map(whole_text, history))
         )
@@ -206,7 +209,7 @@ class PromptWriter:
                 )
             action = whole_text(step.action).strip()
             if self.spec.marks_overlap:
-                action = mark_action(whole_text(step.instruction), action)
+                action = mark_action(whole_text(step.instruction[:most]), action)
             ids = self._suffix_template.write({"action": action}).ids
             if len(ids) > self.max_positions:
                 raise DataError(
