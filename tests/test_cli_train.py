@@ -1,6 +1,8 @@
 """`similar-fast train` from files to a model: every family, scores, what is refused, resuming."""
 
 import json
+import re
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import pytest
 from exports import copied, rewrite
 from pictures import draw, encode
 from similar_fast import RewardModel
-from similar_fast.cli import main
+from similar_fast.cli import _parser, main
 from similar_fast.cli.train_options import add_options, train_settings
 from similar_fast.heads import read_heads
 from similar_fast.manifest import read_manifest
@@ -108,10 +110,17 @@ def test_person_reads_how_good_it_is_and_what_comes_next(
     code = command(
         toy, "--backbone", exported("bert")[0], "--out", out, *quick("bert"),
         *("--name", "toy-1", "--license", "Apache-2.0", "--dtype", "fp16"),
+        *("--mark-overlap", "--max-history", "3"),
     )  # fmt: skip
 
-    text = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr().out
+    text = " ".join(printed.split())
     assert code == 0
+    assert "SMALL --dtype int8 --mark-overlap --max-history 3" in text
+    next_ones = re.findall(r"^  similar-fast (.*)$", printed, re.MULTILINE)
+    assert [x.split()[0] for x in next_ones] == ["score", "eval"]
+    for call in next_ones:
+        _parser().parse_args(shlex.split(call))
     assert "trained on 24 steps and 16 pairs of 2 tasks" in text
     assert "on 12 steps of tasks that no stage saw" in text
     for row in ("helpfulness", "odds of success", "total, plain sum", "total, gated"):

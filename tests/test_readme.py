@@ -1,15 +1,18 @@
 """Every Python block of the README and the docs runs, top to bottom, and prints what it says."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import PIL.Image
 import pytest
+from similar_fast.cli import _parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^print\(.*\)  # (.+)$", re.MULTILINE)
 
 
@@ -47,6 +50,26 @@ def test_block_runs_and_prints_what_it_says(
     printed = capsys.readouterr().out.splitlines()
     for said in PRINTED.findall(source):
         assert said in printed
+
+
+def commands() -> list[object]:
+    """Every call of the command line in a block of shell, continued lines as one."""
+    found = []
+    for page in PAGES:
+        shell = "\n".join(SHELL.findall(page.read_text())).replace("\\\n", " ")
+        found += [
+            pytest.param(line, id=f"{page.relative_to(ROOT)}: {line[13:60]}")
+            for line in shell.splitlines()
+            if line.startswith("similar-fast ")
+        ]
+    return found
+
+
+@pytest.mark.parametrize("line", commands())
+def test_command_is_one_that_the_command_line_takes(line: str) -> None:
+    call = re.split(r" [|>] ", line)[0]
+
+    _parser().parse_args(shlex.split(call, comments=True)[1:])
 
 
 def test_the_readme_has_examples() -> None:
