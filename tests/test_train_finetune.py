@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -234,8 +235,12 @@ def test_held_out_rows_have_no_influence_and_are_measured_each_epoch(run: Run) -
     assert measured[0].history == tuple(reports)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.6])
 @pytest.mark.parametrize("stop", [2, 3, 7])
-def test_interrupted_run_goes_on_to_the_same_bits(run: Run, stop: int, tmp_path: Path) -> None:
+def test_interrupted_run_goes_on_to_the_same_bits(
+    run: Run, stop: int, average: float, tmp_path: Path
+) -> None:
+    run = partial(run, settings=replace(SETTINGS, average=average))
     path = tmp_path / "stage0.safetensors"
     steps: list[int] = []
 
@@ -276,6 +281,27 @@ def test_run_goes_on_where_no_gradient_reached_a_part(exported: Export, tmp_path
     found = tune(path)
 
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_average_is_the_mean_of_the_last_weights_at_one_rate(exported: Export) -> None:
+    checkpoint, folder = exported("bert")
+    backbone = open_backbone(checkpoint, read_manifest(folder))
+    weights: list[dict[str, torch.Tensor]] = []
+
+    def note(_done: int, _total: int) -> None:
+        weights.append({name: x.clone() for name, x in backbone.model.state_dict().items()})
+
+    settings = replace(SETTINGS, average=0.5)
+    fit = finetune(backbone, toy(), settings=settings, seed=5, progress=note)
+
+    last = weights[fit.steps - round(fit.steps / 2) :]
+    assert 1 < len(last) < fit.steps
+    moved = 0
+    for name, found in backbone.model.state_dict().items():
+        mean = torch.stack([x[name].double() for x in last]).mean(0)
+        assert torch.allclose(found.double(), mean, rtol=0, atol=1e-6)
+        moved += not torch.allclose(found.double(), last[-1][name].double(), rtol=0, atol=1e-5)
+    assert moved > 10
 
 
 @pytest.mark.parametrize("what", ["seed", "settings", "labels", "texts"])
@@ -320,8 +346,9 @@ def test_loss_that_is_not_finite_is_an_error(run: Run) -> None:
         ({"learning_rate": math.inf}, "learning_rate is inf"),
         ({"pair_weight": -1.0}, "pair_weight is -1.0; expected at least 0"),
         ({"label_weights": (1, 1, 1, 1, -1)}, "label_weights are"),
-        ({"warmup": 1.0}, "expected shares"),
-        ({"rename": 1.5}, "expected shares"),
+        ({"warmup": 1.0}, "warmup is 1.0; expected a share of at least 0 and below 1"),
+        ({"rename": 1.5}, "rename is 1.5; expected a share of at least 0 and at most 1"),
+        ({"average": 1.0}, "average is 1.0; expected a share of at least 0 and below 1"),
         ({"save_every": 0}, "save_every and the seed are 0 and 5"),
         ({"sampling": SamplingSettings(max_actions=0)}, "expected counts of at least 1"),
         ({"sampling": SamplingSettings(plain_share=2.0)}, "expected counts of at least 1"),

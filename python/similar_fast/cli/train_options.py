@@ -118,6 +118,14 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
         "instead of learning them by heart",
     )
     stage.add_argument(
+        "--average",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the steps, the last ones, whose weights are averaged instead of keeping the last, "
+        "which holds better on new tasks",
+    )
+    stage.add_argument(
         "--lora-rank",
         type=int,
         metavar="R",
@@ -214,6 +222,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         heads_rate=5 * args.learning_rate,
         ending_weight=0.0 if args.no_ending_pairs else FinetuneSettings().ending_weight,
         rename=args.rename,
+        average=args.average,
         sampling=SamplingSettings(
             batch_states=_batch_states(args.batch_states, family),
             max_actions=args.max_actions,

@@ -6,7 +6,8 @@ go through linear heads without an intercept, the form that stage 1 fits afterwa
 is learnt lies where it will be looked for.
 
 Source: Miao et al. 2025, section 4 (the two kinds of data; its own fine-tuning is not published);
-Bradley and Terry 1952.
+Bradley and Terry 1952; Izmailov et al. 2018 and Cha et al. 2021 (the average of the weights, which
+holds better on tasks that were never seen).
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import ModelError
@@ -106,9 +107,7 @@ def finetune(
     """
     check_finetuning(settings, rows, seed)
     run = _Run(backbone, rows, settings=settings, seed=seed)
-    start = 0
-    if checkpoint is not None and checkpoint.exists():
-        start = load_module(checkpoint, run.module, run.optimizer, run=run.name).step
+    start = 0 if checkpoint is None else run.begin(checkpoint)
     history: list[FinetuneMetrics] = []
     losses: list[tuple[float, float]] = []
     backbone.model.train()
@@ -117,10 +116,12 @@ def finetune(
             losses.append(run.step(step, batch))
             done = step + 1
             progress(done, run.steps)
+            if done == run.steps:
+                run.take_average()
             ends_epoch = done % run.epoch_steps == 0 or done == run.steps
             if done % settings.save_every == 0 or ends_epoch:
                 if checkpoint is not None:
-                    save_module(checkpoint, run.module, run.optimizer, run=run.name, step=done)
+                    run.save(checkpoint, done)
                 measured = run.measure(validation) if ends_epoch and validation else None
                 history.append(_metrics(done, run.steps, losses, measured))
                 losses = []
@@ -152,9 +153,37 @@ class _Run:
         self.sampler = Sampler(rows, settings.sampling, seed=seed)
         self.epoch_steps = max(1, self.sampler.steps_an_epoch())
         self.steps = max(1, round(settings.epochs * self.epoch_steps))
+        self._first_averaged = self.steps - round(settings.average * self.steps)
+        self._average: dict[str, Tensor] = {}
         self._partners = partners_of(rows)
         self._renamer = Renamer(rows) if settings.rename else None
-        self.name = self._fingerprint()
+        self._name = self._fingerprint()
+
+    def begin(self, checkpoint: Path) -> int:
+        """Takes over what `checkpoint` holds, if it is there; the steps that were taken."""
+        if not checkpoint.exists():
+            return 0
+        saved = load_module(checkpoint, self.module, self.optimizer, run=self._name)
+        if saved.best:
+            self._average = {name: saved.best[name].to(p.device) for name, p in self._trained()}
+        return saved.step
+
+    def save(self, checkpoint: Path, step: int) -> None:
+        """Writes the state after `step` steps."""
+        save_module(
+            checkpoint,
+            self.module,
+            self.optimizer,
+            run=self._name,
+            step=step,
+            best=self._average,
+        )
+
+    def take_average(self) -> None:
+        """Puts the average in the place of the last weights, if there is one."""
+        with torch.no_grad():
+            for name, parameter in self._trained() if self._average else ():
+                parameter.copy_(self._average[name])
 
     def step(self, step: int, batch: Batch) -> tuple[float, float]:
         """One step of the optimiser; the two losses."""
@@ -179,6 +208,8 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
         nn.utils.clip_grad_norm_(self.module.backbone.parameters(), _MAX_NORM)
         self.optimizer.step()
+        if step >= self._first_averaged:
+            self._add_to_average(1 / (step - self._first_averaged + 1))
         return float(label_loss.detach()), float(pair_loss.detach())
 
     def measure(self, rows: TrainingSet) -> Measured:
@@ -207,9 +238,19 @@ class _Run:
             return steps
         return self._renamer.rename(steps, self._rows.tasks[state[0]], rng)
 
+    def _add_to_average(self, share: float) -> None:
+        """Moves the average by `share` of the way to the weights."""
+        for name, parameter in self._trained():
+            if name not in self._average:
+                self._average[name] = parameter.detach().clone()
+            self._average[name].lerp_(parameter.detach(), share)
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
+
     def _schedule(self, step: int) -> float:
-        """A line up, then a line down to a small rest."""
-        done = step / self.steps
+        """A line up, then a line down to a small rest, or to where the average begins."""
+        done = min(step, self._first_averaged) / self.steps
         up = (step + 1) / (self.steps * self._settings.warmup) if self._settings.warmup else 1.0
         return min(1.0, up) * max(_LAST_RATE, 1 - done)
 

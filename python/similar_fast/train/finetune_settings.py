@@ -26,6 +26,8 @@ class FinetuneSettings:
         ending_weight: Weight of endings beside the other pairs, at least 0, which leaves them out.
         label_weights: What the five dimensions count in the labels' loss, at least 0 each.
         rename: Share of the states whose names are drawn anew, in [0, 1].
+        average: Share of the steps, the last ones, whose weights are averaged, in [0, 1); the rate
+            stays where it was when they began. 0 keeps the last weights.
         sampling: What a batch is made of.
         save_every: Steps between two checkpoints and two reports, at least 1; there is one at the
             end of each epoch as well.
@@ -40,6 +42,7 @@ class FinetuneSettings:
     ending_weight: float = 0.5
     label_weights: tuple[float, float, float, float, float] = (1.0, 2.0, 1.0, 0.5, 0.25)
     rename: float = 0.0
+    average: float = 0.0
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     save_every: int = 100
 
@@ -80,10 +83,13 @@ def check_finetuning(settings: FinetuneSettings, rows: TrainingSet, seed: int) -
             raise ValueError(f"{name} is {value}; expected at least 0")
     if not all(0 <= weight < math.inf for weight in settings.label_weights):
         raise ValueError(f"label_weights are {settings.label_weights}; expected each at least 0")
-    if not (0 <= settings.warmup < 1 and 0 <= settings.rename <= 1):
-        raise ValueError(
-            f"warmup and rename are {settings.warmup} and {settings.rename}; expected shares"
-        )
+    for name, value, most in (
+        ("warmup", settings.warmup, "below 1"),
+        ("average", settings.average, "below 1"),
+        ("rename", settings.rename, "at most 1"),
+    ):
+        if not 0 <= value <= 1 or (value == 1 and most == "below 1"):
+            raise ValueError(f"{name} is {value}; expected a share of at least 0 and {most}")
     sampling = settings.sampling
     if min(sampling.batch_states, sampling.side_by_side, sampling.max_actions) < 1 or not (
         0 <= sampling.plain_share <= 1
