@@ -227,10 +227,9 @@ BACKBONE ?= $(RUNS)/all-MiniLM-L6-v2
 TRAINING_SEED ?= 0
 MINI_RUN := $(RUNS)/mini-s$(TRAINING_SEED)
 MINI_REWARD := python/similar_fast_mini/reward
-# What stands in a prompt, for training and for export alike; and what the model is called.
-MINI_PROMPT := --mark-overlap --max-history 4 --name similar-mini --license Apache-2.0
-TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 $(MINI_PROMPT) \
-  --freeze-embeddings --rename 0.7 --epochs 2 --plain-share 0.12 --no-gate \
+MINI_NAME := --name similar-mini --license Apache-2.0
+TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 $(MINI_NAME) \
+  --mark-overlap --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --plain-share 0.12 --no-gate \
   --threads 1 --seed $(TRAINING_SEED) --resume
 
 .PHONY: mini
@@ -239,7 +238,7 @@ mini: build ## train similar-mini with TRAINING_SEED and put it into python/simi
 	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --out $(MINI_RUN)
 	rm -rf $(MINI_REWARD).new
 	PYTHONPATH=export $(BIN)/python -m similar_fast_export.cli $(MINI_RUN)/checkpoint $(MINI_REWARD).new --dtype int8 \
-	  --inputs data/miniwob-steps.jsonl.xz $(MINI_PROMPT)
+	  --inputs data/miniwob-steps.jsonl.xz $(MINI_NAME)
 	@if [ -e $(MINI_REWARD) ]; then rm -rf $(MINI_REWARD).old; mv $(MINI_REWARD) $(MINI_REWARD).old; fi
 	mv $(MINI_REWARD).new $(MINI_REWARD)
 	rm -rf $(MINI_REWARD).old

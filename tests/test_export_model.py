@@ -29,7 +29,9 @@ from similar_fast import RewardModel
 from similar_fast.errors import ModelError
 from similar_fast.heads import encode_heads, random_heads
 from similar_fast.manifest import describe_file, read_manifest
+from similar_fast.prompts.settings import PromptSettings, write_prompt
 from similar_fast_export import reward_model
+from similar_fast_export.cli import main
 from similar_fast_export.graph import Graph
 from similar_fast_export.reward_model import export_reward_model
 
@@ -73,11 +75,40 @@ def test_source_is_the_folder_even_where_it_is_the_present_one(
 def test_layout_changes_the_prompt(exported: Export, tmp_path: Path) -> None:
     checkpoint, plain = exported("bert")
 
-    manifest = export(checkpoint, tmp_path / "m", layout="history-first")
+    manifest = export(checkpoint, tmp_path / "m", prompt=PromptSettings(layout="history-first"))
 
     fields = [piece.field for piece in manifest.reward.prompt.prefix if piece.field]
     assert fields == ["instruction", "history", "observation"]
     assert read_manifest(plain).reward.prompt.layout == "screen-first"
+
+
+def test_trained_checkpoint_says_how_it_is_asked(
+    exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copied(exported, "bert", tmp_path)
+    trained = PromptSettings(marks_overlap=True, max_history=3)
+    write_prompt(checkpoint, trained)
+
+    def run(name: str, *options: str) -> int:
+        return main([str(checkpoint), str(tmp_path / name), "--random-heads", "0", *options])
+
+    assert run("m") == run("same", "--mark-overlap", "--max-history", "3") == 0
+    assert run("other", "--max-history", "3") == 1
+
+    prompts = [read_manifest(tmp_path / name).reward.prompt for name in ("m", "same")]
+    assert prompts[0] == prompts[1]
+    assert (prompts[0].marks_overlap, prompts[0].max_history) == (True, 3)
+    error = capsys.readouterr().err
+    assert "was trained with PromptSettings(layout='screen-first', marks_overlap=True" in error
+    assert not (tmp_path / "other").exists()
+
+
+def test_broken_word_on_the_prompt_is_refused(exported: Export, tmp_path: Path) -> None:
+    checkpoint = copied(exported, "bert", tmp_path)
+    (checkpoint / "prompt.json").write_text('{"max_history": 0}')
+
+    with pytest.raises(ModelError, match=r"prompt\.json does not say how .* \$\.max_history"):
+        export(checkpoint, tmp_path / "m")
 
 
 def test_shards_give_the_same_graphs(exported: Export, tmp_path: Path) -> None:

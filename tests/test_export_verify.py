@@ -21,6 +21,7 @@ from exports import (
 from similar_fast.errors import DataError, ModelError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import HeadsSpec, read_manifest
+from similar_fast.prompts.settings import PromptSettings
 from similar_fast.records import Labels, StepRecord, encode_record
 from similar_fast.reward import RewardModel
 from similar_fast_export import reward_model, verify
@@ -52,7 +53,11 @@ def test_verify_passes_for_a_history_first_layout(
     checkpoint, _ = exported(family)
 
     manifest = export(
-        checkpoint, tmp_path / "m", random_heads=0, verify=True, layout="history-first"
+        checkpoint,
+        tmp_path / "m",
+        random_heads=0,
+        verify=True,
+        prompt=PromptSettings(layout="history-first"),
     )
 
     assert manifest.checks["transformers_rank_agreement"] == 1

@@ -16,6 +16,7 @@ from similar_fast import RewardModel
 from similar_fast.manifest import read_manifest
 from similar_fast.prompts import PromptWriter
 from similar_fast.prompts.overlap import mark_action, mark_observation
+from similar_fast.prompts.settings import PromptSettings
 from similar_fast.types import Step
 from similar_fast_export.cli import main
 from similar_fast_export.reference import Reference
@@ -153,7 +154,8 @@ def test_writer_says_what_transformers_is_given(
 def test_old_actions_and_plain_names_count_for_nothing_beyond_the_options(
     family: str, exported: object, tmp_path: Path
 ) -> None:
-    manifest = export(exported(family)[0], tmp_path / "model", max_history=2)  # type: ignore[operator]
+    asked = PromptSettings(max_history=2)
+    manifest = export(exported(family)[0], tmp_path / "model", prompt=asked)  # type: ignore[operator]
     assert manifest.reward is not None
     path = tmp_path / "model" / "tokenizer.json"
     writer = PromptWriter(manifest.reward.prompt, path, max_positions=manifest.max_positions)

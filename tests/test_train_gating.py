@@ -330,6 +330,31 @@ def test_gate_of_the_least_validation_loss_is_kept() -> None:
     assert fit.history[best].accuracy == pytest.approx((margin > 0).mean())
 
 
+def test_gate_of_the_most_pairs_ordered_right_is_kept() -> None:
+    pairs, features, heads = drawn(60)
+    settings = replace(
+        SMALL, widths=(128, 128), steps=150, learning_rate=3e-2, dropout=0.0, best_by="accuracy"
+    )
+
+    fit = fit_gate(pairs, features, heads=heads, settings=settings)
+
+    shares = [metrics.accuracy for metrics in fit.history]
+    losses = [metrics.validation_loss for metrics in fit.history]
+    assert fit.best_step == fit.history[int(np.argmax(shares))].step
+    assert int(np.argmax(shares)) != int(np.argmin(losses))
+
+
+def test_scale_of_five_starts_near_the_plain_sum() -> None:
+    pairs, features, heads = drawn(60)
+    settings = replace(SMALL, steps=1, learning_rate=1e-9, scale=5.0)
+
+    fit = fit_gate(pairs, features, heads=heads, settings=settings)
+
+    scores = HeadsModule(fit.heads).scores(*features)
+    assert scores.weights.sum(1) == pytest.approx(5.0, abs=1e-4)
+    assert scores.weights == pytest.approx(1.0, abs=0.1)
+
+
 def test_held_out_pairs_are_not_trained_on() -> None:
     pairs, features, heads = drawn()
     out = hold_out(pairs.groups, share=0.2, seed=0).held_out
@@ -406,6 +431,7 @@ def test_loss_that_is_not_finite_stops_the_run() -> None:
         ({"measure_every": 0}, "measure_every is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; expected a number above 0"),
         ({"temperature": float("nan")}, "temperature is nan"),
+        ({"scale": 0.0}, "scale is 0.0; expected a number above 0"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"widths": (0,)}, r"widths are \[0\]"),

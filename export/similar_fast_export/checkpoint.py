@@ -7,6 +7,7 @@ tensors' bytes (huggingface/safetensors, README, "Format"); an index names each 
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,22 @@ from similar_fast.errors import ModelError
 
 from similar_fast_export.weight import Weight
 
-__all__ = ["FAMILIES", "Checkpoint", "Part", "read_json", "read_size"]
+__all__ = ["FAMILIES", "Checkpoint", "Part", "copy_companions", "read_json", "read_size"]
 
 FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
 """The model types that can be exported."""
+
+_COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "LICENSE",
+)
+"""What belongs to a checkpoint beside its weights and its configuration."""
 
 _FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -310,6 +323,17 @@ def _parse_place(path: Path, name: str, entry: Mapping[str, Any], start: int) ->
 
 def _size(place: _Place) -> int:
     return math.prod(place.shape) * _DTYPES[place.dtype].itemsize if place.dtype in _DTYPES else 0
+
+
+def copy_companions(source: Path, folder: Path) -> None:
+    """Copies what `source` has beside its weights and its configuration, and a model needs.
+
+    Raises:
+        OSError: A file cannot be read or written.
+    """
+    for name in _COMPANIONS:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from similar_fast.cli.prompt_options import add_prompt_options, prompt_settings
 from similar_fast.errors import ModelError, SimilarFastError
 from similar_fast.manifest import Manifest, read_manifest
+from similar_fast.prompts.settings import PromptSettings, read_prompt
 
 from similar_fast_export.terminal import spectator
 
@@ -62,28 +64,39 @@ def _run_model(options: argparse.Namespace) -> None:
         export_reward_model,
     )
 
+    checkpoint = _find_checkpoint(options.checkpoint, from_hub=options.from_hub)
+    prompt = _prompt(options, checkpoint)
     with spectator(is_quiet=options.json) as watcher:
         manifest = export_reward_model(
-            _find_checkpoint(options.checkpoint, from_hub=options.from_hub),
+            checkpoint,
             options.out,
             ExportOptions(
                 heads=options.heads,
                 random_heads=options.random_heads,
                 dtype=options.dtype,
-                layout=options.layout,
+                prompt=prompt,
                 name=options.name or (options.checkpoint if options.from_hub else None),
                 license_id=options.license,
                 inputs=options.inputs,
                 max_states=options.max_states,
                 verify=options.verify,
                 seed=options.seed,
-                marks_overlap=options.mark_overlap,
-                max_history=options.max_history,
             ),
             report=watcher.report,
             watch=watcher.watch,
         )
     _report(options.out, manifest, as_json=options.json)
+
+
+def _prompt(options: argparse.Namespace, checkpoint: Path) -> PromptSettings | None:
+    """What was asked for, which must be what a trained checkpoint was asked by in training."""
+    asked, trained = prompt_settings(options), read_prompt(checkpoint)
+    if asked is not None and trained is not None and asked != trained:
+        raise ModelError(
+            f"{checkpoint} was trained with {trained}; found {asked}; expected none of --layout, "
+            "--mark-overlap and --max-history, or the same"
+        )
+    return asked
 
 
 def _run_verify(options: argparse.Namespace) -> None:
@@ -238,23 +251,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="how weights are stored (default: fp32); fp16 is for GPUs, int8 and int4 are first "
         "compared with fp32",
     )
-    group.add_argument(
-        "--layout",
-        choices=("screen-first", "history-first"),
-        default="screen-first",
-        help="what comes first in the prompt (default: screen-first, as published)",
-    )
-    group.add_argument(
-        "--mark-overlap",
-        action="store_true",
-        help="quoted names say what they have in common with the instruction (for small models)",
-    )
-    group.add_argument(
-        "--max-history",
-        type=_count,
-        metavar="N",
-        help="how many of the last actions stand in a prompt (default: all that fit)",
-    )
+    add_prompt_options(group)
     group.add_argument(
         "--name", help="where the weights come from (default: the checkpoint folder's name)"
     )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 from similar_fast.errors import ModelError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, random_heads
@@ -22,11 +21,12 @@ from similar_fast.manifest import (
     describe_file,
     write_manifest,
 )
+from similar_fast.prompts.settings import PromptSettings, read_prompt
 from similar_fast.runtime import onnxruntime_distributions
 
 from similar_fast_export.bert_prefix import build_bert
 from similar_fast_export.chat_template import bert_prompt_spec, prompt_spec
-from similar_fast_export.checkpoint import Checkpoint
+from similar_fast_export.checkpoint import Checkpoint, copy_companions
 from similar_fast_export.decoder import build_decoder
 from similar_fast_export.graph import Dtype
 from similar_fast_export.heads import build_heads
@@ -50,17 +50,6 @@ DTYPES: dict[Dtype, str] = {
 _UNPACKED_INT8 = "int8 weights, one float scale for 64 of them (for a row of a table); rest float32"
 """The same for a build whose int8 weights become float32 when a session opens."""
 
-_PROVENANCE = (
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "LICENSE",
-)
-"""Files of the checkpoint that are kept beside the graphs to say where they came from."""
-
 _QUANTISED = {"int8", "int4"}
 _VISUAL = {"qwen2_vl", "qwen2_5_vl", "mllama"}
 _TOOLS = ("numpy", "onnx", "safetensors", "similar-fast", "tokenizers")
@@ -78,7 +67,8 @@ class ExportOptions:
         random_heads: A seed, at least 0, to draw heads from instead; they show speed and parity,
             no quality.
         dtype: How weights are stored.
-        layout: What comes first in the user's turn.
+        prompt: How a step is put to the backbone; None for what the checkpoint says of itself, or,
+            where it says nothing, the published way.
         name: What the model is called where it was published.
         license_id: SPDX identifier of the weights' licence.
         inputs: JSON lines of steps that a quantised build is compared on, packed or not; None for
@@ -86,23 +76,18 @@ class ExportOptions:
         max_states: How many of their states at most, at least 1.
         verify: Whether to compare with transformers.
         seed: Of the steps that `verify` draws, at least 0.
-        marks_overlap: Whether quoted names say what they have in common with the instruction.
-        max_history: How many of the last actions stand in a prompt, at least 1; None for all that
-            fit.
     """
 
     heads: Path | None = None
     random_heads: int | None = None
     dtype: Dtype = "fp32"
-    layout: Literal["screen-first", "history-first"] = "screen-first"
+    prompt: PromptSettings | None = None
     name: str | None = None
     license_id: str = "unknown"
     inputs: Path | None = None
     max_states: int = MAX_STATES
     verify: bool = False
     seed: int = 0
-    marks_overlap: bool = False
-    max_history: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +216,13 @@ def _write(
             f"{source.folder}/config.json or a preprocessor's cannot be understood: {err}"
         ) from err
     vision = backbone.patches or backbone.tiles
+    asked = options.prompt or read_prompt(source.folder) or PromptSettings()
     if family == "bert":
-        prompt = bert_prompt_spec(source.folder, options.layout)
+        prompt = bert_prompt_spec(source.folder, asked.layout)
     else:
         token = vision.token if vision else None
-        prompt = prompt_spec(source.folder, options.layout, image_token=token)
-    prompt = replace(prompt, max_history=options.max_history, marks_overlap=options.marks_overlap)
+        prompt = prompt_spec(source.folder, asked.layout, image_token=token)
+    prompt = replace(prompt, max_history=asked.max_history, marks_overlap=asked.marks_overlap)
     manifest = Manifest(
         family=family,  # type: ignore[arg-type]  # a key of _BACKBONES
         hidden_size=source.hidden_size,
@@ -259,11 +245,12 @@ def dtype_words(dtype: Dtype, family: str) -> str:
 
 
 def _copy_files(source: Path, folder: Path) -> None:
+    """Keeps beside the graphs what says where they came from, the model's card included."""
     path = source / "tokenizer.json"
     if not path.is_file():
         raise ModelError(f"{path} is missing; expected the tokenizer of the checkpoint")
-    shutil.copyfile(path, folder / path.name)
-    for name in _PROVENANCE:
+    copy_companions(source, folder)
+    for name in ("config.json", "README.md"):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
 

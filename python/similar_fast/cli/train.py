@@ -246,18 +246,9 @@ def _print(output: Output, args: argparse.Namespace, result: "TrainResult") -> N
         f"the model: {model}",
         f"  similar-fast score IN.jsonl --model {model} --out SCORES.jsonl",
         f"  similar-fast eval --data PAIRS.jsonl --model {model}",
-        f"  similar-fast-export {args.out / 'checkpoint'} SMALL --dtype int8"
-        f"{_prompt_options(args)}",
+        f"  similar-fast-export {args.out / 'checkpoint'} SMALL --dtype int8",
     )
     output.document({"out": str(args.out), **result_document(result)})
-
-
-def _prompt_options(args: argparse.Namespace) -> str:
-    """What another export must be told as well: a checkpoint does not hold how it was asked."""
-    overlap = " --mark-overlap" if args.mark_overlap else ""
-    history = "" if args.max_history is None else f" --max-history {args.max_history}"
-    layout = "" if args.layout == "screen-first" else f" --layout {args.layout}"
-    return overlap + history + layout
 
 
 _HELD_OUT = {

@@ -4,6 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from similar_fast.cli.arguments import words
+from similar_fast.cli.prompt_options import add_prompt_options, prompt_settings
+from similar_fast.prompts.settings import PromptSettings, read_prompt
 
 if TYPE_CHECKING:
     from similar_fast.train.settings import TrainSettings
@@ -172,6 +174,19 @@ def _add_gate(stage: argparse._ArgumentGroup) -> None:
     stage.add_argument(
         "--gate-rate", type=float, default=1e-3, metavar="RATE", help="the first learning rate"
     )
+    stage.add_argument(
+        "--gate-scale",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="the sum of the weights at the start; 5 starts at the plain sum of the dimensions",
+    )
+    stage.add_argument(
+        "--gate-best-by",
+        choices=("loss", "accuracy"),
+        default="loss",
+        help="what the kept gate is best in, on tasks held out of its training",
+    )
 
 
 def _add_export(model: argparse._ArgumentGroup) -> None:
@@ -182,24 +197,7 @@ def _add_export(model: argparse._ArgumentGroup) -> None:
         help="how its weights are stored; the trained checkpoint is kept, so that "
         "`similar-fast-export` can write another one later",
     )
-    model.add_argument(
-        "--layout",
-        choices=("screen-first", "history-first"),
-        default="screen-first",
-        help="what stands first in the prompt",
-    )
-    model.add_argument(
-        "--mark-overlap",
-        action="store_true",
-        help="tell beside quoted names what they have in common with the instruction, which a "
-        "small model sees badly",
-    )
-    model.add_argument(
-        "--max-history",
-        type=int,
-        metavar="N",
-        help="last actions that stand in the prompt (default: all that fit)",
-    )
+    add_prompt_options(model)
     model.add_argument("--name", default="similar", help="what the model is called")
     model.add_argument(
         "--license", default="unknown", metavar="SPDX", help="the licence of its weights"
@@ -240,6 +238,8 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
             steps=args.gate_steps,
             batch_size=args.gate_batch,
             learning_rate=args.gate_rate,
+            scale=args.gate_scale,
+            best_by=args.gate_best_by,
         ),
         pairs=PairSettings(
             min_difference=args.min_difference,
@@ -249,9 +249,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         ),
         export=ExportSettings(
             dtype=args.dtype,
-            layout=args.layout,
-            marks_overlap=args.mark_overlap,
-            max_history=args.max_history,
+            prompt=prompt_settings(args) or read_prompt(args.backbone) or PromptSettings(),
             license_id=args.license,
             name=args.name,
         ),

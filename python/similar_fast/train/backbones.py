@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from similar_fast_export.checkpoint import copy_companions
 from similar_fast_export.reference import Reference, quiet
 from torch import Tensor
 from torch.nn import functional
@@ -22,7 +23,6 @@ from transformers import AutoModel
 from similar_fast.errors import DataError, ModelError
 from similar_fast.manifest import Manifest
 from similar_fast.prompts import Prompt, PromptWriter
-from similar_fast.train.checkpoint_files import copy_companions
 from similar_fast.train.drawing import drawing
 from similar_fast.types import Step
 

@@ -3,21 +3,9 @@
 import shutil
 from pathlib import Path
 
-from similar_fast_export.checkpoint import Checkpoint
+from similar_fast_export.checkpoint import Checkpoint, copy_companions
 
-__all__ = ["copy_checkpoint", "copy_companions"]
-
-_COPIED = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "LICENSE",
-)
-"""What a checkpoint has beside its weights and its configuration."""
+__all__ = ["copy_checkpoint"]
 
 
 def copy_checkpoint(source: Path, folder: Path) -> None:
@@ -39,14 +27,3 @@ def copy_checkpoint(source: Path, folder: Path) -> None:
     for path in files:
         shutil.copyfile(path, folder / path.name)
     copy_companions(source, folder)
-
-
-def copy_companions(source: Path, folder: Path) -> None:
-    """Copies what `source` has beside its weights and its configuration, and a model needs.
-
-    Raises:
-        OSError: A file cannot be read or written.
-    """
-    for name in _COPIED:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)

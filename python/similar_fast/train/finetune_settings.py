@@ -83,13 +83,7 @@ def check_finetuning(settings: FinetuneSettings, rows: TrainingSet, seed: int) -
             raise ValueError(f"{name} is {value}; expected at least 0")
     if not all(0 <= weight < math.inf for weight in settings.label_weights):
         raise ValueError(f"label_weights are {settings.label_weights}; expected each at least 0")
-    for name, value, most in (
-        ("warmup", settings.warmup, "below 1"),
-        ("average", settings.average, "below 1"),
-        ("rename", settings.rename, "at most 1"),
-    ):
-        if not 0 <= value <= 1 or (value == 1 and most == "below 1"):
-            raise ValueError(f"{name} is {value}; expected a share of at least 0 and {most}")
+    _check_shares(settings)
     sampling = settings.sampling
     if min(sampling.batch_states, sampling.side_by_side, sampling.max_actions) < 1 or not (
         0 <= sampling.plain_share <= 1
@@ -103,3 +97,12 @@ def check_finetuning(settings: FinetuneSettings, rows: TrainingSet, seed: int) -
     if not len(rows.pairs) and not np.isfinite(rows.labels).any():
         raise ValueError(f"none of {len(rows)} rows has a label and there are no pairs")
     check_states(rows, sampling)
+
+
+def _check_shares(settings: FinetuneSettings) -> None:
+    for name in ("warmup", "average"):
+        value = getattr(settings, name)
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value}; expected a share of at least 0 and below 1")
+    if not 0 <= settings.rename <= 1:
+        raise ValueError(f"rename is {settings.rename}; expected a share, at most 1")

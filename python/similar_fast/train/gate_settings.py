@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,10 @@ class GateSettings:
         widths: Of the hidden layers.
         dropout: Share of a hidden layer's outputs that a step leaves out, in [0, 1).
         temperature: T, above 0.
+        scale: s at the start, above 0: the sum of the five weights. A new gate weighs the
+            dimensions nearly alike, so that 5 starts at the plain sum.
+        best_by: What the kept gate is best in on the held-out groups: the loss, or the share of
+            pairs that are ordered right.
         learning_rate: Of the first step; a cosine takes it to 0 after the last.
         weight_decay: Of AdamW, at least 0; upstream publishes none.
         steps: Steps of the optimiser, at least 1.
@@ -64,6 +69,8 @@ class GateSettings:
     widths: tuple[int, ...] = GATE_WIDTHS
     dropout: float = DROPOUT
     temperature: float = TEMPERATURE
+    scale: float = 1.0
+    best_by: Literal["loss", "accuracy"] = "loss"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     steps: int = 2000
@@ -102,7 +109,7 @@ def check_settings(settings: GateSettings, seed: int) -> None:
     for name in ("steps", "batch_size", "measure_every"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name} is {getattr(settings, name)}; expected at least 1")
-    for name in ("learning_rate", "temperature"):
+    for name in ("learning_rate", "temperature", "scale"):
         if not 0 < getattr(settings, name) < math.inf:
             raise ValueError(f"{name} is {getattr(settings, name)}; expected a number above 0")
     if not 0 <= settings.weight_decay < math.inf:

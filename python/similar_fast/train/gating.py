@@ -68,7 +68,7 @@ class _State:
     """How far the run is.
 
     Attributes:
-        best: The gate's weights of the least validation loss so far, by name.
+        best: The best gate's weights so far, by name.
         best_step: When that was.
         step: Steps that were taken.
         history: What was measured.
@@ -85,8 +85,8 @@ class GateFit:
     """The gated heads and how they came about.
 
     Attributes:
-        heads: W as it was given, with the gate of the least validation loss; with the last one
-            where nothing was held out.
+        heads: W as it was given, with the gate that was best on the held-out pairs; with the last
+            one where nothing was held out.
         best_step: Steps after which that gate was; 0 is the gate as it was drawn.
         split_by: How pairs were held out, see `train.split.Split`.
         num_train: Pairs that were trained on.
@@ -181,6 +181,7 @@ class _Run:
             heads,
             seed=seed,
             widths=settings.widths,
+            logit_scale=settings.scale,
             temperature=settings.temperature,
             dropout=settings.dropout,
         ).to(self._device)
@@ -269,10 +270,17 @@ class _Run:
                     f"the loss is {loss} after {state.step} steps; expected a finite one: "
                     f"try a lower learning rate than {self._settings.learning_rate}"
                 )
-        known = [x.validation_loss for x in state.history if x.validation_loss is not None]
-        if found.validation_loss is None or found.validation_loss < min(known, default=math.inf):
+        badness = self._badness(found)
+        known = [self._badness(earlier) for earlier in state.history]
+        if badness is None or all(k is None or badness < k for k in known):
             state.best, state.best_step = self._copy(), state.step
         state.history.append(found)
+
+    def _badness(self, found: GateMetrics) -> float | None:
+        """What the kept gate has the least of; None where nothing is held out."""
+        if self._settings.best_by == "loss" or found.accuracy is None:
+            return found.validation_loss
+        return -found.accuracy
 
     def fit(self, state: _State) -> GateFit:
         """The best gate, and what is known of it."""

@@ -128,15 +128,17 @@ class HeadsModule(nn.Module):
         *,
         seed: int,
         widths: Sequence[int] = GATE_WIDTHS,
+        logit_scale: float = 1.0,
         temperature: float = TEMPERATURE,
         dropout: float = DROPOUT,
     ) -> Self:
-        """`heads` with W as it is and a gate as torch draws linear layers, s = 1.
+        """`heads` with W as it is and a gate as torch draws linear layers.
 
         Args:
             heads: W and the label scales; its gate is not read.
             seed: Of the draw; torch's own generator is left as it was.
             widths: Of the gate's hidden layers.
+            logit_scale: s, the sum of the weights.
             temperature: T.
             dropout: As the constructor takes it.
 
@@ -151,7 +153,8 @@ class HeadsModule(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)]
-        module.gating = Gate(layers, temperature=temperature, dropout=dropout).eval()
+        gate = Gate(layers, logit_scale=logit_scale, temperature=temperature, dropout=dropout)
+        module.gating = gate.eval()
         return module
 
     def forward(self, hidden: Tensor, prompt_hidden: Tensor) -> Judged:

@@ -7,7 +7,8 @@
     OUT/frozen/              its export in float32, whose heads are drawn: what computes features
     OUT/features/            h and p of every step
     OUT/stage2.safetensors   the gate and its optimiser, until the run is done
-    OUT/checkpoint/          the backbone with heads.safetensors, for `similar-fast-export`
+    OUT/checkpoint/          the backbone with heads.safetensors and prompt.json, for
+                             `similar-fast-export`
     OUT/model/               the exported model
     OUT/metrics.jsonl        what was measured, a line each time
     OUT/result.json          what came out
@@ -32,6 +33,7 @@ from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.manifest import read_manifest
+from similar_fast.prompts.settings import write_prompt
 from similar_fast.reward import RewardModel
 from similar_fast.train.backbones import (
     check_adapters,
@@ -299,6 +301,7 @@ class _Run:
             shutil.rmtree(folder, ignore_errors=True)
         copy_checkpoint(backbone, checkpoint)
         (checkpoint / HEADS_WEIGHTS_NAME).write_bytes(encode_heads(heads))
+        write_prompt(checkpoint, self._settings.export.prompt)
         self._progress("exporting", 0, 1)
         self._export_to(checkpoint, model, drawn=False)
         self._progress("exporting", 1, 1)
@@ -312,9 +315,7 @@ class _Run:
             ExportOptions(
                 random_heads=0 if drawn else None,
                 dtype="fp32" if drawn else about.dtype,
-                layout=about.layout,
-                marks_overlap=about.marks_overlap,
-                max_history=about.max_history,
+                prompt=about.prompt,
                 name=about.name,
                 license_id=about.license_id,
             ),
@@ -363,8 +364,9 @@ def _check(rows: TrainingSet, settings: TrainSettings) -> None:
         )
     if settings.seed < 0:
         raise ValueError(f"the seed is {settings.seed}; expected at least 0")
-    if settings.export.max_history is not None and settings.export.max_history < 1:
-        raise ValueError(f"max_history is {settings.export.max_history}; expected at least 1")
+    max_history = settings.export.prompt.max_history
+    if max_history is not None and max_history < 1:
+        raise ValueError(f"max_history is {max_history}; expected at least 1")
     if settings.finetune is not None:
         check_finetuning(settings.finetune, rows, settings.seed)
         check_adapters(settings.backbone)

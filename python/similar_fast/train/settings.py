@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from similar_fast.prompts.settings import PromptSettings
 from similar_fast.train.backbones import BackboneSettings
 from similar_fast.train.data import PairSettings
 from similar_fast.train.finetune_settings import FinetuneSettings
@@ -18,17 +19,13 @@ class ExportSettings:
 
     Attributes:
         dtype: How the weights of the last export are stored; features are computed in float32.
-        layout: What comes first in the user's turn.
-        marks_overlap: Whether quoted names say what they have in common with the instruction.
-        max_history: How many of the last actions stand in a prompt; None for all that fit.
+        prompt: How a step is put to the backbone, in training as in the exported model.
         license_id: SPDX identifier of the weights' licence.
         name: What the model is called.
     """
 
     dtype: Literal["fp32", "fp16", "int8", "int4"] = "fp32"
-    layout: Literal["screen-first", "history-first"] = "screen-first"
-    marks_overlap: bool = False
-    max_history: int | None = None
+    prompt: PromptSettings = field(default_factory=PromptSettings)
     license_id: str = "unknown"
     name: str = "similar"
 
