@@ -49,6 +49,7 @@ def build_heads(
         is_gated=bool(weights.layers),
         label_scales=weights.label_scales,
         is_random=is_random or weights.is_random,
+        lexical_prior=weights.lexical_prior,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, read_heads
+from similar_fast.lexical_prior import add_lexical_prior
 from similar_fast.manifest import read_manifest
 from similar_fast.reward import RewardModel
 from similar_fast.srm.lines import BadRow, read_lines
@@ -104,7 +105,10 @@ def check_scores(folder: Path, checkpoint: Path, *, dtype: str, seed: int) -> di
     if not states:
         raise ModelError(f"no test prompt fits {model.manifest.max_positions} positions")
     ours = [model.score(steps) for steps in states]
-    theirs = [heads.scores(*reference.features(steps)) for steps in states]
+    theirs = [
+        add_lexical_prior(heads.scores(*reference.features(steps)), steps, heads.lexical_prior)
+        for steps in states
+    ]
     checks = {
         f"transformers_max_error_{name}": max(
             float(np.abs(getattr(a, name) - getattr(b, name)).max())

@@ -66,6 +66,8 @@ class Heads:
         temperature: T, above 0.
         label_scales: What the labels were multiplied by, in the order of `DIMENSIONS`.
         is_random: Whether they were drawn, not trained.
+        lexical_prior: What the lexical overlap of a step counts in its task relevance, at least 0,
+            see `similar_fast.lexical_prior`. It is no part of what the graph computes.
     """
 
     regression: _Floats
@@ -74,6 +76,7 @@ class Heads:
     temperature: float = TEMPERATURE
     label_scales: _Five = LABEL_SCALES
     is_random: bool = False
+    lexical_prior: float = 0.0
 
     @property
     def hidden_size(self) -> int:
@@ -84,8 +87,8 @@ class Heads:
         """Whether they fit a decoder's states.
 
         Raises:
-            ModelError: A shape does not fit, a value is NaN or infinite, or T or a label's scale
-                is not above 0; the message begins with `place`.
+            ModelError: A shape does not fit, a value is NaN or infinite, T or a label's scale is
+                not above 0, or the prior is negative; the message begins with `place`.
         """
         width = len(DIMENSIONS)
         _check_tensor(place, "regression.weight", self.regression, (width, hidden_size))
@@ -98,6 +101,10 @@ class Heads:
             _check_tensor(place, f"{name}.bias", bias, (inputs,))
         if not math.isfinite(self.logit_scale):
             raise ModelError(f"{place} has the logit_scale {self.logit_scale}; expected a number")
+        if not 0 <= self.lexical_prior < math.inf:
+            raise ModelError(
+                f"{place} has the lexical_prior {self.lexical_prior}; expected at least 0"
+            )
         for name, numbers, count in (
             ("temperature", (self.temperature,), 1),
             ("label_scales", self.label_scales, width),
@@ -151,6 +158,8 @@ def encode_heads(heads: Heads) -> bytes:
     }
     if heads.is_random:
         metadata["is_random"] = "true"
+    if heads.lexical_prior:
+        metadata["lexical_prior"] = _words([heads.lexical_prior])
     header: dict[str, Any] = {"__metadata__": metadata}
     data = bytearray()
     for name, tensor in sorted(tensors.items()):
@@ -168,7 +177,8 @@ def read_heads(path: Path) -> Heads:
 
     `regression.weight`; for gated ones also `gating.layers.N.weight` and `gating.layers.N.bias`
     with N from 0, and `gating.logit_scale`. The metadata may name `temperature` and `label_scales`
-    (five numbers, spaces between them), otherwise upstream's hold, and `is_random`.
+    (five numbers, spaces between them), otherwise upstream's hold, `is_random`, and
+    `lexical_prior`, otherwise 0.
 
     Raises:
         ModelError: The file is missing or no safetensors file; a tensor is missing, unknown or of
@@ -193,6 +203,7 @@ def read_heads(path: Path) -> Heads:
         raise ModelError(f"{path} cannot be read as heads: {err}") from err
     temperature = _numbers(metadata, "temperature", 1, str(path)) or (TEMPERATURE,)
     scales = _numbers(metadata, "label_scales", len(DIMENSIONS), str(path)) or LABEL_SCALES
+    prior = _numbers(metadata, "lexical_prior", 1, str(path)) or (0.0,)
     h, os, e, tr, c = scales
     return heads_of(
         tensors,
@@ -200,6 +211,7 @@ def read_heads(path: Path) -> Heads:
         temperature=temperature[0],
         label_scales=(h, os, e, tr, c),
         is_random=metadata.get("is_random") == "true",
+        lexical_prior=prior[0],
     )
 
 
@@ -210,6 +222,7 @@ def heads_of(
     temperature: float = TEMPERATURE,
     label_scales: _Five = LABEL_SCALES,
     is_random: bool = False,
+    lexical_prior: float = 0.0,
 ) -> Heads:
     """The heads that `tensors`, named as in a file, make up; `Heads.check` looks at their shapes.
 
@@ -244,6 +257,7 @@ def heads_of(
         temperature=temperature,
         label_scales=label_scales,
         is_random=is_random,
+        lexical_prior=lexical_prior,
     )
 
 

@@ -195,11 +195,14 @@ class HeadsSpec:
         is_gated: Whether the total is gated (Similar-TM) or the plain sum (Similar-RL).
         label_scales: What the labels of the five dimensions were multiplied by for training.
         is_random: Whether the heads were drawn at random: good for speed and parity, no quality.
+        lexical_prior: What the lexical overlap of a step counts in its task relevance, see
+            `similar_fast.lexical_prior`; 0 for nothing.
     """
 
     is_gated: bool
     label_scales: tuple[float, float, float, float, float]
     is_random: bool = False
+    lexical_prior: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

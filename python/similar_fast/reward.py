@@ -17,6 +17,7 @@ from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, SimilarFastError
 from similar_fast.features import FeatureReader, Features
 from similar_fast.kept import CacheStats
+from similar_fast.lexical_prior import add_lexical_prior
 from similar_fast.manifest import Manifest, RewardSpec, read_manifest
 from similar_fast.pictures import PictureReader
 from similar_fast.prompts import PromptWriter
@@ -80,9 +81,11 @@ class RewardModel:
 
         dims r = W h,   weights g = softmax(MLP(p) / T) * s,   total R = g . r
 
-    with W, MLP, T = temperature and s = logit_scale from the heads. What the candidates of a screen
-    share is run once: the screenshot, then the prompt up to the action, whose keys and values are
-    kept; the candidates follow in one run with an ancestor mask.
+    with W, MLP, T = temperature and s = logit_scale from the heads. Where the heads have a lexical
+    prior, the words that the action shares with the instruction count in task relevance.
+
+    What the candidates of a screen share is run once: the screenshot, then the prompt up to the
+    action, whose keys and values are kept; the candidates follow in one run with an ancestor mask.
 
     A step's score is the same alone and in any batch, within 1e-5 in float32, and to the bit where
     `deterministic` is set. Safe to use from many threads.
@@ -261,6 +264,7 @@ class RewardModel:
                 failed[i] = InferenceError(
                     f"the score is {scores.total[i]}; expected a finite number"
                 )
+        scores = add_lexical_prior(scores, steps, self._backbone.spec.heads.lexical_prior)
         for failure in failed.values():
             failure.__traceback__ = None  # whoever keeps the errors shall not keep what was run
         return ScoredRows(scores, failed, features.num_cut)
@@ -279,7 +283,7 @@ class RewardModel:
         return features.hidden, features.prompt_hidden[features.group]
 
     def judge(self, hidden: NDArray[np.float32], prompt_hidden: NDArray[np.float32]) -> Scores:
-        """What the heads alone make of features.
+        """What the heads alone make of features, without a lexical prior.
 
         Args:
             hidden: `[n, H]` float32, h of each step.

@@ -111,6 +111,11 @@ def _reward_lines(reward: "RewardSpec", kv_bytes: int) -> list[str]:
             f"{_pieces(reward.prompt.suffix)}"
         ),
     ]
+    if heads.lexical_prior:
+        lines.append(
+            f"  lexical prior   {heads.lexical_prior:g} x the overlap with the instruction, in "
+            "task relevance"
+        )
     if reward.prompt.max_history is not None:
         lines.append(f"  history         the last {reward.prompt.max_history} actions")
     if reward.prompt.marks_overlap:

@@ -198,6 +198,14 @@ def _add_export(model: argparse._ArgumentGroup) -> None:
         "`similar-fast-export` can write another one later",
     )
     add_prompt_options(model)
+    model.add_argument(
+        "--lexical-prior",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="what the words that an action shares with the instruction count in task relevance: "
+        "something to go by on tasks that a small model knows nothing of",
+    )
     model.add_argument("--name", default="similar", help="what the model is called")
     model.add_argument(
         "--license", default="unknown", metavar="SPDX", help="the licence of its weights"
@@ -250,6 +258,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         export=ExportSettings(
             dtype=args.dtype,
             prompt=prompt_settings(args) or read_prompt(args.backbone) or PromptSettings(),
+            lexical_prior=args.lexical_prior,
             license_id=args.license,
             name=args.name,
         ),

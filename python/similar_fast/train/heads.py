@@ -5,6 +5,7 @@ The formula is that of `similar_fast.heads`. The names of the parameters are tho
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -93,6 +94,7 @@ class HeadsModule(nn.Module):
         gating: The gate; None where the total is the plain sum.
         label_scales: What the labels were multiplied by, in the order of `DIMENSIONS`.
         is_random: Whether the weights were drawn, not trained.
+        lexical_prior: Of `Heads`; what the module computes is without it.
     """
 
     def __init__(self, heads: Heads, *, dropout: float = DROPOUT) -> None:
@@ -119,6 +121,7 @@ class HeadsModule(nn.Module):
             )
         self.label_scales = heads.label_scales
         self.is_random = heads.is_random
+        self.lexical_prior = heads.lexical_prior
         self.eval()
 
     @classmethod
@@ -148,7 +151,7 @@ class HeadsModule(nn.Module):
         """
         if any(width < 1 for width in widths):
             raise ValueError(f"the gate's widths are {list(widths)}; expected each at least 1")
-        module = cls(Heads(heads.regression, label_scales=heads.label_scales), dropout=dropout)
+        module = cls(replace(heads, layers=(), logit_scale=1.0, is_random=False), dropout=dropout)
         sizes = [heads.hidden_size, *widths, len(DIMENSIONS)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -188,6 +191,7 @@ class HeadsModule(nn.Module):
             temperature=TEMPERATURE if self.gating is None else self.gating.temperature,
             label_scales=self.label_scales,
             is_random=self.is_random,
+            lexical_prior=self.lexical_prior,
         )
 
     def _tensors(self) -> list[tuple[str, Tensor]]:

@@ -127,6 +127,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         f"| backbone | {manifest.family}, {manifest.hidden_size} wide, {manifest.dtype} |",
         f"| stages | {_stages(settings, is_gated=document['is_gated'])} |",
         f"| trained on | {trained_on} |",
+        *_prior_lines(settings.export.lexical_prior),
         f"| data | {', '.join(settings.data) or 'not named'} |",
         f"| measured on | {validation} |",
         f"| split | {_SPLITS[document['split_by']]} |",
@@ -149,6 +150,12 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         "",
     ]
     return "\n".join(lines)
+
+
+def _prior_lines(weight: float) -> list[str]:
+    if not weight:
+        return []
+    return [f"| lexical prior | {weight:g} x the overlap with the instruction, in task relevance |"]
 
 
 def _stages(settings: TrainSettings, *, is_gated: bool) -> str:

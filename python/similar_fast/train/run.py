@@ -18,9 +18,10 @@ and stage 1, which takes seconds, is done again. A run that is over is told of o
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from similar_fast_export.reward_model import ExportOptions, export_reward_model
 
 from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
+from similar_fast.lexical_prior import add_lexical_prior
 from similar_fast.manifest import read_manifest
 from similar_fast.prompts.settings import write_prompt
 from similar_fast.reward import RewardModel
@@ -160,8 +162,9 @@ class _Run:
         features = self._features(backbone, threads)
         regression = self._regression(features)
         gate = self._gate(features, regression.heads())
-        heads = regression.heads() if gate is None else gate.heads
-        plain, gated = self._measured(features, regression.heads(), gate)
+        plain_heads = self._with_prior(regression.heads())
+        heads = plain_heads if gate is None else self._with_prior(gate.heads)
+        plain, gated = self._measured(features, plain_heads, None if gate is None else heads)
         self._export(backbone, heads)
         result = TrainResult(
             folder=self._out / "model",
@@ -279,20 +282,24 @@ class _Run:
         )
 
     def _measured(
-        self, features: tuple[_Floats, _Floats], plain: Heads, gate: GateFit | None
+        self, features: tuple[_Floats, _Floats], plain: Heads, gated: Heads | None
     ) -> tuple[Measured | None, Measured | None]:
         """Both heads on the validation tasks."""
         if not self._held_out.any():
             return None, None
         rows = self._rows.rows(self._held_out)
         h, p = (array[self._held_out] for array in features)
-        found = [
-            measure(rows, HeadsModule(heads).scores(h, p))
-            for heads in ([plain] if gate is None else [plain, gate.heads])
-        ]
-        for name, measured in zip(("plain", "gated"), found, strict=False):
-            self._log(name, asdict(measured), step=0)
-        return found[0], found[1] if gate is not None else None
+        found = []
+        for name, heads in (("plain", plain), ("gated", gated)):
+            if heads is not None:
+                scores = HeadsModule(heads).scores(h, p)
+                scores = add_lexical_prior(scores, rows.steps, heads.lexical_prior)
+                found.append(measure(rows, scores))
+                self._log(name, asdict(found[-1]), step=0)
+        return found[0], found[1] if gated is not None else None
+
+    def _with_prior(self, heads: Heads) -> Heads:
+        return replace(heads, lexical_prior=self._settings.export.lexical_prior)
 
     def _export(self, backbone: Path, heads: Heads) -> None:
         """The checkpoint with its heads, and the model."""
@@ -367,6 +374,8 @@ def _check(rows: TrainingSet, settings: TrainSettings) -> None:
     max_history = settings.export.prompt.max_history
     if max_history is not None and max_history < 1:
         raise ValueError(f"max_history is {max_history}; expected at least 1")
+    if not 0 <= settings.export.lexical_prior < math.inf:
+        raise ValueError(f"lexical_prior is {settings.export.lexical_prior}; expected at least 0")
     if settings.finetune is not None:
         check_finetuning(settings.finetune, rows, settings.seed)
         check_adapters(settings.backbone)

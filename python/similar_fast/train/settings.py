@@ -20,12 +20,15 @@ class ExportSettings:
     Attributes:
         dtype: How the weights of the last export are stored; features are computed in float32.
         prompt: How a step is put to the backbone, in training as in the exported model.
+        lexical_prior: What the lexical overlap of a step counts in its task relevance, at least 0.
+            It is added to what was trained; no stage sees it.
         license_id: SPDX identifier of the weights' licence.
         name: What the model is called.
     """
 
     dtype: Literal["fp32", "fp16", "int8", "int4"] = "fp32"
     prompt: PromptSettings = field(default_factory=PromptSettings)
+    lexical_prior: float = 0.0
     license_id: str = "unknown"
     name: str = "similar"
 
