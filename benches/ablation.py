@@ -4,11 +4,12 @@
 
 RUN is the folder of a run of `similar-fast train`. Its frozen backbone gives h and p of every step
 of the benchmark (kept in RUN/features), and each row of the table is another total of the same
-features: the gate's, the plain sum of the dimensions, their mean in units of the labels, one
-without each dimension, each dimension alone, and one objective in place of five: a ridge regression
-of the weighted total, fitted to the steps of the run's own training tasks. Accuracy is over pairs
-of all types, with 95% intervals clustered by task, and each difference to the gate's total is
-paired. --labels must be what the run was made of, in the same order.
+features: the gate's, that without the lexical prior and the prior alone (where the heads have one),
+the plain sum of the dimensions, their mean in units of the labels, one without each dimension, each
+dimension alone, and one objective in place of five: a ridge regression of the weighted total,
+fitted to the steps of the run's own training tasks, without a prior. Accuracy is over pairs of all
+types, with 95% intervals clustered by task, and each difference to the gate's total is paired.
+--labels must be what the run was made of, in the same order.
 """
 
 import argparse
@@ -20,9 +21,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
+from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS, Dimension
 from similar_fast.errors import DataError, SimilarFastError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, LABEL_SCALES, read_heads
+from similar_fast.lexical_prior import add_lexical_prior
 from similar_fast.metrics.comparison import compare
 from similar_fast.metrics.intervals import accuracy_intervals
 from similar_fast.records import PairRecord
@@ -51,9 +53,25 @@ def steps_of(pair: PairRecord) -> tuple[Step, Step]:
     return chosen, rejected
 
 
-def totals(dims: Floats, weights: Floats, single: Floats) -> Iterator[tuple[str, Floats]]:
-    """Each way to make a total of `dims` and the gate's `weights`, `[n, 5]` each."""
+def totals(
+    dims: Floats, weights: Floats, single: Floats, prior: Floats
+) -> Iterator[tuple[str, Floats]]:
+    """Each way to make a total, the model's own first.
+
+    Args:
+        dims: `[n, 5]`, the lexical prior in task relevance.
+        weights: `[n, 5]`, the gate's.
+        single: `[n]`, the one objective in place of five.
+        prior: `[n]`, what of task relevance is the lexical prior; zeros where there is none.
+    """
     yield "gate", (dims * weights).sum(1)
+    if prior.any():
+        relevance = DIMENSIONS.index(Dimension.TASK_RELEVANCE)
+        yield (
+            "gate without the lexical prior",
+            (dims * weights).sum(1) - weights[:, relevance] * prior,
+        )
+        yield "the lexical prior alone", prior
     yield "plain sum (3 H + 5 OS + 5 E + TR + C)", dims.sum(1)
     yield "mean of the dimensions", (dims / np.array(LABEL_SCALES)).mean(1)
     yield "one objective: ridge on the total", single
@@ -161,11 +179,14 @@ def ablate(args: argparse.Namespace) -> int:
         return cached_features(model, of, folder=args.run / "features")
 
     hidden, prompt_hidden = features(steps)
-    scores = HeadsModule(read_heads(args.run / "checkpoint" / HEADS_WEIGHTS_NAME)).scores(
-        hidden, prompt_hidden
-    )
-    assert scores.dims is not None
+    heads = read_heads(args.run / "checkpoint" / HEADS_WEIGHTS_NAME)
+    scores = HeadsModule(heads).scores(hidden, prompt_hidden)
     assert scores.weights is not None
+    dims, plain = (
+        np.asarray(scored.dims, np.float64)
+        for scored in (add_lexical_prior(scores, steps, heads.lexical_prior), scores)
+    )
+    prior = (dims - plain).sum(1)
     single = single_objective(args.run, trained_on, features, hidden)
     dtype = model.manifest.dtype
     rows = []
@@ -173,9 +194,7 @@ def ablate(args: argparse.Namespace) -> int:
         of = np.array([pair.split == split for pair in pairs])
         tasks = [pair.task for pair in pairs if pair.split == split]
         gate: tuple[Floats, Floats] | None = None
-        for name, total in totals(
-            scores.dims.astype(np.float64), scores.weights.astype(np.float64), single
-        ):
+        for name, total in totals(dims, scores.weights.astype(np.float64), single, prior):
             sides = (total[0::2][of], total[1::2][of])
             gate = gate or sides
             found = accuracy_intervals(*sides, clusters=tasks, seed=args.seed)

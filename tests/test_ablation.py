@@ -46,9 +46,16 @@ def test_totals_are_the_sums_that_their_names_tell() -> None:
     rng = np.random.default_rng(0)
     dims, weights, single = rng.normal(size=(4, 5)), rng.random((4, 5)), rng.normal(size=4)
 
-    found = dict(ablation.totals(dims, weights, single))
+    prior = np.array([0.0, 1.0, -2.0, 0.5])
 
-    assert len(found) == 4 + 3 * 5
+    found = dict(ablation.totals(dims, weights, single, prior))
+
+    assert len(found) == 6 + 3 * 5
+    np.testing.assert_allclose(
+        found["gate without the lexical prior"], found["gate"] - weights[:, 3] * prior
+    )
+    assert found["the lexical prior alone"] is prior
+    assert len(dict(ablation.totals(dims, weights, single, np.zeros(4)))) == 4 + 3 * 5
     assert found["one objective: ridge on the total"] is single
     np.testing.assert_allclose(found["gate"], [d @ w for d, w in zip(dims, weights, strict=True)])
     np.testing.assert_allclose(
