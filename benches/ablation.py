@@ -34,6 +34,7 @@ from similar_fast.train.data import PairSettings, TrainingSet, training_set
 from similar_fast.train.features import cached_features
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.plan import PLAN_NAME
+from similar_fast.train.split import draw_states
 from similar_fast.types import Step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +87,7 @@ def totals(
 
 
 def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
-    """What a run was made of, read again from `data`.
+    """What stage 1 of a run was fitted to, read again from `data`.
 
     Raises:
         DataError: `data` is not what the run's plan names.
@@ -106,7 +107,11 @@ def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
             f"{trained_on}",
             path=run / PLAN_NAME,
         )
-    return rows
+    tasks = json.loads((run / RESULT_NAME).read_bytes())["training_tasks"]
+    rows = rows.rows(rows.of_tasks(tasks))
+    settings = plan["settings"]
+    share, seed = settings["feature_share"], settings["seed"]
+    return rows.rows(draw_states(rows.states, share=share, seed=seed))
 
 
 def single_objective(
@@ -122,7 +127,7 @@ def single_objective(
 
     Args:
         run: The run's folder.
-        rows: What it was made of.
+        rows: What stage 1 was fitted to.
         features: h and p of steps.
         hidden: `[n, H]`, h of the steps to judge.
 

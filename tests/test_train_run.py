@@ -14,12 +14,16 @@ from checkpoints import VOCABULARY
 from prompt_checkpoints import save_checkpoint
 from similar_fast.errors import ModelError
 from similar_fast.metrics import accuracy_intervals
+from similar_fast.prompts.settings import PromptSettings
 from similar_fast.reward import RewardModel
 from similar_fast.train.data import TrainingSet, training_set
 from similar_fast.train.finetune_settings import FinetuneSettings
 from similar_fast.train.gate_settings import GateSettings
+from similar_fast.train.heads import HeadsModule
+from similar_fast.train.measures import measure
 from similar_fast.train.run import train
-from similar_fast.train.settings import TrainSettings
+from similar_fast.train.settings import ExportSettings, TrainSettings
+from similar_fast.train.split import draw_states
 from similar_fast.train.tracking import open_tracker
 from train_data import clicks
 from transformers import BertConfig, BertModel
@@ -90,6 +94,61 @@ def test_control_of_shuffled_labels_ends_at_chance(
     assert result.gated is not None
     share = (total[better] > total[worse]).mean()
     assert result.gated.pair_accuracy["total"] == pytest.approx(share, abs=0.02)
+
+
+def test_stages_on_the_frozen_backbone_may_see_a_share_of_the_states(
+    small_bert: Path, rows: TrainingSet, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, finetune=None, feature_share=0.25)
+
+    result = train(rows, small_bert, tmp_path / "out", settings)
+
+    training = rows.rows(~rows.of_tasks(SETTINGS.validation_tasks))
+    drawn = draw_states(training.states, share=0.25, seed=settings.seed)
+    assert set(training.states[drawn]).isdisjoint(training.states[~drawn])
+    assert len(set(training.states[drawn])) == round(len(set(training.states)) / 4)
+    success = result.regression.dimensions[1]
+    assert success.n == np.isfinite(training.labels[drawn, 1]).sum() < len(training)
+    assert result.training_steps == len(training)
+    assert result.plain is not None
+    assert result.plain.steps == len(rows) - len(training)
+
+
+def test_lexical_prior_is_in_the_model_and_in_what_is_measured(
+    small_bert: Path, rows: TrainingSet, tmp_path: Path
+) -> None:
+    export = ExportSettings(lexical_prior=1.5)
+    settings = replace(SETTINGS, finetune=None, gate=None, export=export)
+
+    result = train(rows, small_bert, tmp_path / "out", settings)
+
+    held_out = rows.rows(rows.of_tasks(SETTINGS.validation_tasks))
+    model = RewardModel(result.folder, providers="cpu", threads=1)
+    assert model.manifest.reward is not None
+    assert model.manifest.reward.heads.lexical_prior == result.heads.lexical_prior == 1.5
+    assert result.plain is not None
+    found = measure(held_out, model.score(held_out.steps))
+    assert found.pair_accuracy["total"] == pytest.approx(result.plain.pair_accuracy["total"])
+    without = HeadsModule(result.heads).scores(*model.features(held_out.steps))
+    assert measure(held_out, without).pair_accuracy["total"] != found.pair_accuracy["total"]
+    assert "| lexical prior | 1.5 x" in (result.folder / "README.md").read_text("utf-8")
+
+
+def test_history_of_no_action_is_refused(
+    small_bert: Path, rows: TrainingSet, tmp_path: Path
+) -> None:
+    export = ExportSettings(prompt=PromptSettings(max_history=0))
+
+    with pytest.raises(ValueError, match="max_history is 0; expected at least 1"):
+        train(rows, small_bert, tmp_path / "out", replace(SETTINGS, export=export))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_share_of_the_states_out_of_its_range_is_refused(
+    small_bert: Path, rows: TrainingSet, tmp_path: Path, share: float
+) -> None:
+    with pytest.raises(ValueError, match="the share of the states is"):
+        train(rows, small_bert, tmp_path / "out", replace(SETTINGS, feature_share=share))
 
 
 def test_card_that_onnxruntime_cannot_use_is_refused_before_stage_0(

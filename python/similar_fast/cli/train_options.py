@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_split(parser.add_argument_group("what is held out"))
     _add_pairs(parser.add_argument_group("which labelled steps become pairs"))
     _add_finetuning(parser.add_argument_group("stage 0: the backbone"))
+    _add_frozen(parser.add_argument_group("stages 1 and 2: on the frozen backbone"))
     _add_gate(parser.add_argument_group("stage 2: the gate"))
     _add_export(parser.add_argument_group("the model that is written"))
 
@@ -155,6 +156,16 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_frozen(stages: argparse._ArgumentGroup) -> None:
+    stages.add_argument(
+        "--feature-share",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of the states, drawn, whose features are computed to fit the dimensions and the gate",
+    )
+
+
 def _add_gate(stage: argparse._ArgumentGroup) -> None:
     stage.add_argument(
         "--no-gate",
@@ -270,6 +281,7 @@ def train_settings(args: argparse.Namespace, family: str) -> "TrainSettings":
         ),
         validation_tasks=tuple(args.validation_tasks),
         validation_share=args.validation_share,
+        feature_share=args.feature_share,
         device=_device(args.device, family),
         shuffles_labels=args.shuffle_labels,
         seed=args.seed,

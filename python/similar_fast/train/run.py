@@ -66,7 +66,7 @@ from similar_fast.train.result import (
 )
 from similar_fast.train.settings import TrainSettings
 from similar_fast.train.shuffling import shuffled
-from similar_fast.train.split import hold_out
+from similar_fast.train.split import draw_states, hold_out
 from similar_fast.train.tracking import Tracker
 from similar_fast.whole_file import write_whole
 
@@ -75,6 +75,7 @@ __all__ = ["Progress", "train"]
 _INNER = {name: f"inner_{name}" for name in ("validation_loss", "accuracy", "accuracy_by_type")}
 
 _Floats = NDArray[np.float32]
+_Features = tuple[_Floats, _Floats]
 
 Progress = Callable[[str, int, int], None]
 """Told the stage in words, how much of it is done, and of how much."""
@@ -150,7 +151,10 @@ class _Run:
         self._training = rows.rows(~self._held_out)
         if settings.shuffles_labels:
             self._training = shuffled(self._training, settings.pairs, seed=settings.seed)
-        _check(self._training, settings)
+        drawn = draw_states(self._training.states, share=settings.feature_share, seed=settings.seed)
+        self._frozen = self._training.rows(drawn)
+        self._validation = rows.rows(self._held_out)
+        _check(self._training, self._frozen, settings)
         family = Checkpoint(checkpoint).family
         check_backbone(family, settings.backbone, device=settings.device)
         keep_plan(out, settings=settings, rows=rows, checkpoint=checkpoint)
@@ -159,18 +163,18 @@ class _Run:
         if (done := finished_result(self._out)) is not None:
             return done
         backbone = self._fine_tuned()
-        features = self._features(backbone, threads)
+        features, validation = self._features(backbone, threads)
         regression = self._regression(features)
         gate = self._gate(features, regression.heads())
         plain_heads = self._with_prior(regression.heads())
         heads = plain_heads if gate is None else self._with_prior(gate.heads)
-        plain, gated = self._measured(features, plain_heads, None if gate is None else heads)
+        plain, gated = self._measured(validation, plain_heads, None if gate is None else heads)
         self._export(backbone, heads)
         result = TrainResult(
             folder=self._out / "model",
             heads=heads,
             training_tasks=tuple(sorted(set(self._training.tasks))),
-            validation_tasks=tuple(sorted(set(self._rows.rows(self._held_out).tasks))),
+            validation_tasks=tuple(sorted(set(self._validation.tasks))),
             split_by=self._split.by,
             training_steps=len(self._training),
             training_pairs=len(self._training.pairs),
@@ -210,7 +214,7 @@ class _Run:
                 self._training,
                 settings=settings.finetune,
                 seed=settings.seed,
-                validation=self._rows.rows(self._held_out),
+                validation=self._validation,
                 checkpoint=state,
                 progress=lambda done, total: self._progress("fine-tuning", done, total),
                 report=self._report_finetune,
@@ -229,25 +233,28 @@ class _Run:
         if providers != "cpu":
             RewardModel(model, providers=providers)
 
-    def _features(self, backbone: Path, threads: int | None) -> tuple[_Floats, _Floats]:
+    def _features(self, backbone: Path, threads: int | None) -> tuple[_Features, _Features]:
+        """Of the rows that stages 1 and 2 see, and of the validation's."""
         folder = self._out / "frozen"
         if not folder.exists():
             self._export_to(backbone, folder, drawn=True)
         # torch keeps what stage 0 gave back, and onnxruntime needs it.
         torch.cuda.empty_cache()
         model = RewardModel(folder, providers=_providers(self._settings.device), threads=threads)
-        return cached_features(
+        h, p = cached_features(
             model,
-            self._rows.steps,
+            (*self._frozen.steps, *self._validation.steps),
             folder=self._out / "features",
             progress=lambda done, total: self._progress("computing features", done, total),
         )
+        n = len(self._frozen)
+        return (h[:n], p[:n]), (h[n:], p[n:])
 
-    def _regression(self, features: tuple[_Floats, _Floats]) -> RegressionFit:
+    def _regression(self, features: _Features) -> RegressionFit:
         self._progress("regression", 0, 1)
-        rows = self._training
+        rows = self._frozen
         fit = fit_regression(
-            features[0][~self._held_out],
+            features[0],
             rows.labels,
             groups=rows.tasks,
             weights=rows.weights,
@@ -256,12 +263,11 @@ class _Run:
         self._progress("regression", 1, 1)
         return fit
 
-    def _gate(self, features: tuple[_Floats, _Floats], heads: Heads) -> GateFit | None:
+    def _gate(self, features: _Features, heads: Heads) -> GateFit | None:
         """Stage 2."""
-        settings, rows = self._settings, self._training
+        settings, rows = self._settings, self._frozen
         if settings.gate is None:
             return None
-        kept = np.flatnonzero(~self._held_out)
         pairs = GatePairs(
             chosen=rows.pairs[:, 0],
             rejected=rows.pairs[:, 1],
@@ -271,7 +277,7 @@ class _Run:
         )
         return fit_gate(
             pairs,
-            (features[0][kept], features[1][kept]),
+            features,
             heads=heads,
             settings=settings.gate,
             seed=settings.seed,
@@ -282,17 +288,16 @@ class _Run:
         )
 
     def _measured(
-        self, features: tuple[_Floats, _Floats], plain: Heads, gated: Heads | None
+        self, features: _Features, plain: Heads, gated: Heads | None
     ) -> tuple[Measured | None, Measured | None]:
         """Both heads on the validation tasks."""
-        if not self._held_out.any():
+        rows = self._validation
+        if not len(rows):
             return None, None
-        rows = self._rows.rows(self._held_out)
-        h, p = (array[self._held_out] for array in features)
         found = []
         for name, heads in (("plain", plain), ("gated", gated)):
             if heads is not None:
-                scores = HeadsModule(heads).scores(h, p)
+                scores = HeadsModule(heads).scores(*features)
                 scores = add_lexical_prior(scores, rows.steps, heads.lexical_prior)
                 found.append(measure(rows, scores))
                 self._log(name, asdict(found[-1]), step=0)
@@ -363,11 +368,11 @@ def _split(rows: TrainingSet, settings: TrainSettings) -> _HeldOut:
     return _HeldOut(split.held_out, by)
 
 
-def _check(rows: TrainingSet, settings: TrainSettings) -> None:
+def _check(rows: TrainingSet, frozen: TrainingSet, settings: TrainSettings) -> None:
     """Refuses what a stage would refuse, before the plan is written."""
-    if not np.isfinite(rows.labels).any():
+    if not np.isfinite(frozen.labels).any():
         raise ValueError(
-            f"none of {len(rows)} steps to train on has a label; stage 1 expected some"
+            f"none of {len(frozen)} steps to train on has a label; stage 1 expected some"
         )
     if settings.seed < 0:
         raise ValueError(f"the seed is {settings.seed}; expected at least 0")
@@ -381,7 +386,7 @@ def _check(rows: TrainingSet, settings: TrainSettings) -> None:
         check_adapters(settings.backbone)
     if settings.gate is not None:
         check_settings(settings.gate, settings.seed)
-    if settings.gate is not None and not len(rows.pairs):
+    if settings.gate is not None and not len(frozen.pairs):
         raise ValueError(
             "there are no pairs to train the gate on; expected labels of one state that differ, "
             "or pairs in the data, or a run without the gate"

@@ -46,6 +46,8 @@ class TrainSettings:
         validation_tasks: Tasks that no stage sees, on which the model is measured.
         validation_share: Of the tasks, in [0, 1), drawn where `validation_tasks` names none; 0
             trains on all and measures nothing. Of one task alone, episodes are held out.
+        feature_share: Of the states that are trained on, how many stages 1 and 2 see, in (0, 1].
+            Their features take as long as a pass of the backbone over them.
         device: Where torch computes.
         shuffles_labels: Whether labels are shuffled within each task first: a control, which ends
             at chance.
@@ -60,6 +62,7 @@ class TrainSettings:
     export: ExportSettings = field(default_factory=ExportSettings)
     validation_tasks: tuple[str, ...] = ()
     validation_share: float = 0.2
+    feature_share: float = 1.0
     device: str = "cpu"
     shuffles_labels: bool = False
     seed: int = 0

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Split", "hold_out"]
+__all__ = ["Split", "draw_states", "hold_out"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +53,23 @@ def hold_out(groups: Sequence[str], *, share: float, seed: int) -> Split:
     rows = np.zeros(n, np.bool_)
     rows[[int(row) for row in _first([str(i) for i in range(n)], share, seed)]] = True
     return Split(rows, "row")
+
+
+def draw_states(states: NDArray[np.int64], *, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which rows, `[n]`, are of the drawn `share` of the states.
+
+    Args:
+        states: `[n]`, the state of each row.
+        share: In (0, 1]; 1 takes all.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: `share` is out of its range.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of the states is {share}; expected one in (0, 1]")
+    left_out = hold_out(list(map(str, states.tolist())), share=1 - share, seed=seed)
+    return ~left_out.held_out
 
 
 def _first(names: Sequence[str], share: float, seed: int) -> list[str]:
