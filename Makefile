@@ -245,8 +245,8 @@ mini: build ## train similar-mini with TRAINING_SEED and put it into python/simi
 	rm -rf $(MINI_REWARD).old
 
 .PHONY: mini-shuffled
-mini-shuffled: build ## the control: the same training on shuffled labels, into $(RUNS)/shuffled-s$(TRAINING_SEED)
-	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --shuffle-labels --out $(RUNS)/shuffled-s$(TRAINING_SEED)
+mini-shuffled: build ## the control: the same training on shuffled labels, no prior, into $(RUNS)/shuffled-s$(TRAINING_SEED)
+	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --shuffle-labels --lexical-prior 0 --out $(RUNS)/shuffled-s$(TRAINING_SEED)
 
 # Whether the model helps: `make mini-eval` takes over the rows that are there; all arms take hours. What is measured
 # so far stands in benches/RESULTS.md.

@@ -6,8 +6,7 @@ go through linear heads without an intercept, the form that stage 1 fits afterwa
 is learnt lies where it will be looked for.
 
 Source: Miao et al. 2025, section 4 (the two kinds of data; its own fine-tuning is not published);
-Bradley and Terry 1952; Izmailov et al. 2018 and Cha et al. 2021 (the average of the weights, which
-holds better on tasks that were never seen).
+Bradley and Terry 1952; Izmailov et al. 2018 and Cha et al. 2021 (the average of the weights).
 """
 
 import hashlib
