@@ -246,6 +246,7 @@ def test_converted_heads_are_exported(exported: Export, tmp_path: Path, capsys: 
         "is_gated": False,
         "label_scales": LABEL_SCALES,
         "is_random": False,
+        "lexical_prior": 0.0,
     }
 
 

@@ -107,7 +107,7 @@ def test_broken_word_on_the_prompt_is_refused(exported: Export, tmp_path: Path) 
     checkpoint = copied(exported, "bert", tmp_path)
     (checkpoint / "prompt.json").write_text('{"max_history": 0}')
 
-    with pytest.raises(ModelError, match=r"prompt\.json does not say how .* \$\.max_history"):
+    with pytest.raises(ModelError, match=r"prompt\.json does not say how .*\$\.max_history"):
         export(checkpoint, tmp_path / "m")
 
 
