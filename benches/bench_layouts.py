@@ -16,10 +16,8 @@ from pathlib import Path
 from reward_models import export_random
 from similar_fast import RewardModel, Search
 from similar_fast.envs import Recorded
-from similar_fast.prompts.settings import PromptSettings
+from similar_fast.prompts.settings import LAYOUTS, PromptSettings
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
-
-LAYOUTS = ("screen-first", "history-first")
 
 
 def count(folder: Path, num_simulations: int, num_tasks: int | None) -> dict[str, float]:
@@ -49,7 +47,7 @@ def measure(num_simulations: int, num_tasks: int | None = None) -> dict[str, dic
         export_random(root, "qwen2-64x3")
         for layout in LAYOUTS:
             out = root / layout
-            asked = PromptSettings(layout=layout)  # type: ignore[arg-type]  # one of the two
+            asked = PromptSettings(layout=layout)
             options = ExportOptions(random_heads=0, prompt=asked)
             export_reward_model(root / "qwen2-64x3", out, options)
             found[layout] = count(out, num_simulations, num_tasks)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from similar_fast.cli.arguments import at_least_one
 from similar_fast.cli.prompt_options import add_prompt_options, prompt_settings
 from similar_fast.errors import ModelError, SimilarFastError
 from similar_fast.manifest import Manifest, read_manifest
@@ -281,7 +282,7 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-states",
-        type=_count,
+        type=at_least_one,
         default=500,
         metavar="N",
         help="how many states of --inputs, evenly over the file (default: 500)",
@@ -296,13 +297,6 @@ def _add_seed(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of the random steps of --verify (default: 0)"
     )
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1; expected at least 1")
-    return value
 
 
 def _seed(text: str) -> int:

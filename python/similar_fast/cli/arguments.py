@@ -15,6 +15,7 @@ __all__ = [
     "add_llm_arguments",
     "add_miniwob_arguments",
     "add_model_arguments",
+    "at_least_one",
     "check_llm_arguments",
     "dimension_weights",
     "miniwob_tasks",
@@ -52,6 +53,14 @@ def seeds(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"the range {part!r} runs backwards")
         numbers.extend(range(low, high + 1))
     return list(dict.fromkeys(numbers))
+
+
+def at_least_one(text: str) -> int:
+    """A count, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1; expected at least 1")
+    return value
 
 
 def words(text: str) -> list[str]:

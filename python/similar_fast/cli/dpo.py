@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from similar_fast.cli.arguments import ExamplesFormatter, add_device_arguments
 from similar_fast.cli.data_files import DataFiles, refuse_inputs
 from similar_fast.cli.output import Output, count
+from similar_fast.prompts.settings import LAYOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,7 +86,7 @@ def _add_row_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--layout",
-        choices=("screen-first", "history-first"),
+        choices=LAYOUTS,
         default="screen-first",
         help="what comes first in the prompt",
     )

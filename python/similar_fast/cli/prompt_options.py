@@ -2,6 +2,7 @@
 
 import argparse
 
+from similar_fast.cli.arguments import at_least_one
 from similar_fast.prompts.settings import LAYOUTS, PromptSettings
 
 __all__ = ["add_prompt_options", "prompt_settings"]
@@ -23,7 +24,7 @@ def add_prompt_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-history",
-        type=_count,
+        type=at_least_one,
         metavar="N",
         help="last actions that stand in the prompt (default: all that fit)",
     )
@@ -38,10 +39,3 @@ def prompt_settings(args: argparse.Namespace) -> PromptSettings | None:
     }
     asked = {name: value for name, value in given.items() if value is not None}
     return PromptSettings(**asked) if asked else None
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1; expected at least 1")
-    return value

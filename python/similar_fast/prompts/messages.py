@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from similar_fast.dimensions import DIMENSIONS
+from similar_fast.prompts.settings import Layout
 from similar_fast.types import Step
 
 __all__ = [
@@ -15,9 +16,6 @@ __all__ = [
     "chat_messages",
     "history_text",
 ]
-
-Layout = Literal["screen-first", "history-first"]
-"""Whether the screen or the history comes first in the user's turn."""
 
 SYSTEM_TEXT = (
     "You judge the next action of an agent that operates a graphical user interface. Judge it by "

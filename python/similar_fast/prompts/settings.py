@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from similar_fast.errors import ModelError
 
-__all__ = ["LAYOUTS", "PROMPT_NAME", "PromptSettings", "read_prompt", "write_prompt"]
+__all__ = ["LAYOUTS", "PROMPT_NAME", "Layout", "PromptSettings", "read_prompt", "write_prompt"]
 
 PROMPT_NAME = "prompt.json"
 """The file of a trained checkpoint that holds how it was asked."""
 
-LAYOUTS = ("screen-first", "history-first")
-"""What may stand first in the user's turn."""
+Layout = Literal["screen-first", "history-first"]
+"""What stands first in the user's turn."""
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+"""The layouts, as an option offers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class PromptSettings:
             fit.
     """
 
-    layout: Literal["screen-first", "history-first"] = "screen-first"
+    layout: Layout = "screen-first"
     marks_overlap: bool = False
     max_history: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
