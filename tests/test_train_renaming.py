@@ -27,7 +27,8 @@ def record(i: int, action: str) -> StepRecord:
         step=1,
         instruction=f"Enter the username {NAMES[i]} and the code {NUMBERS[i]}, then press 12 times",
         action=action,
-        observation=f'textbox "user"\ntab "Login"\nlink "{CODES[i]}"\nlink "{NAMES[i]}"\n{MORE[i]}',
+        observation=f'textbox "user"\nbutton "Login"\nlink "{CODES[i]}"\n'
+        f'link "{NAMES[i]}"\n{MORE[i]}',
         labels=Labels(odds_of_success=1.0),
     )
 
@@ -35,7 +36,7 @@ def record(i: int, action: str) -> StepRecord:
 ROWS = training_set(
     record(i, action)
     for i in range(6)
-    for action in (f'type "{NAMES[i]}" into textbox "user"', 'click tab "Login"')
+    for action in (f'type "{NAMES[i]}" into textbox "user"', 'click button "Login"')
 )
 
 
@@ -133,40 +134,3 @@ def test_state_whose_names_would_be_marked_otherwise_is_left_as_it_is() -> None:
     assert {step.instruction for step in found} == {f'Click "{code}"' for code in codes} - {
         'Click "lo"'
     }
-
-
-def screen(*buttons: str, instruction: str = "Enter bob and press login") -> list[Step]:
-    shown = "\n".join(f'button "{name}"' for name in buttons)
-    base = Step(instruction, (f'click button "{buttons[0]}"',), "", f'textbox "user"\n{shown}')
-    actions = (f'click button "{buttons[0]}"', 'type "bob" into textbox "user"')
-    return [replace(base, action=action) for action in actions]
-
-
-def test_only_button_gets_another_word_everywhere_and_what_was_asked_stays() -> None:
-    renamer = Renamer(ROWS)
-
-    found = [renamer.rename(screen("Login"), "none", random.Random(seed)) for seed in range(200)]
-
-    words = [re.findall(r'button "([^"]+)"', texts(steps[0])) for steps in found]
-    assert all(len(names) == 3 and len(set(names)) == 1 for names in words)
-    assert {steps[0].instruction for steps in found} == {"Enter bob and press login"}
-    assert {steps[1].action for steps in found} == {'type "bob" into textbox "user"'}
-    assert 60 < sum(names[0] != "Login" for names in words) < 140
-    assert len({names[0] for names in words}) > 10
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        screen("Login", "Cancel"),
-        screen("Menu"),
-        screen("Login", instruction='Click on the button "Login"'),
-    ],
-    ids=["two buttons", "a word that finishes nothing", "asked for by name"],
-)
-def test_button_that_is_told_apart_by_its_word_keeps_it(steps: list[Step]) -> None:
-    renamer = Renamer(ROWS)
-
-    found = {renamer.rename(steps, "none", random.Random(seed)) for seed in range(40)}
-
-    assert found == {tuple(steps)}

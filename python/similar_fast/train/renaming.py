@@ -2,14 +2,13 @@
 
 A small model learns by heart that "Karrie" is a user name of its training episodes. Renamed anew
 each time, names can only be matched, never remembered. A task's own words (buttons, verbs, roles)
-stand in many of its episodes and stay, but for one: what the only button of a screen says, `Submit`
-in nearly all tasks of MiniWoB++, is as good as any other word that finishes a form.
+stand in many of its episodes and stay.
 """
 
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from similar_fast.prompts.overlap import marks_of
@@ -21,27 +20,6 @@ __all__ = ["Renamer"]
 _WORD = re.compile(r"[^\W_]+")
 _KEPT_SHARE = 0.3  # a word that stands in so many of a task's episodes is the task's own
 _LEAST_EPISODES = 4  # a task with fewer tells nothing about its words
-_BUTTON = re.compile(r'\bbutton "([^"\n]+)"')
-_BUTTON_SHARE = 0.5  # of the states, in which the only button gets another word
-_FINISHING = (
-    "Apply",
-    "Confirm",
-    "Continue",
-    "Done",
-    "Enter",
-    "Finish",
-    "Go",
-    "Login",
-    "Next",
-    "OK",
-    "Save",
-    "Search",
-    "Send",
-    "Sign in",
-    "Submit",
-    "Yes",
-)
-"""What a button may say that finishes a form."""
 
 
 class Renamer:
@@ -87,11 +65,6 @@ class Renamer:
         """
         if any(step.screenshot is not None for step in steps):
             return tuple(steps)
-        return _other_button(self._other_names(steps, task, rng), rng)
-
-    def _other_names(
-        self, steps: Sequence[Step], task: str, rng: random.Random
-    ) -> tuple[Step, ...]:
         names = self._names.get(task, frozenset())
         words = set().union(*map(_words, steps))
         mine = sorted(words & names)
@@ -109,35 +82,20 @@ class Renamer:
         def renamed(text: str) -> str:
             return _WORD.sub(lambda match: others.get(match[0], match[0]), text)
 
+        history = tuple(map(renamed, steps[0].history))
+        instruction, observation = renamed(steps[0].instruction), renamed(steps[0].observation)
         found = tuple(
-            replace(step, instruction=renamed(step.instruction))
-            for step in _rewritten(steps, renamed)
+            replace(
+                step,
+                instruction=instruction,
+                history=history,
+                observation=observation,
+                action=renamed(step.action),
+            )
+            for step in steps
         )
         # A new name can be part of a word that stays, and so tell what the old one did not.
         return found if _marks(found) == _marks(steps) else tuple(steps)
-
-
-def _other_button(steps: tuple[Step, ...], rng: random.Random) -> tuple[Step, ...]:
-    """Gives the only button of a screen another word, unless the instruction asks for it by name.
-
-    The instruction stays: whoever is told to press login meets a button `OK` as well.
-    """
-    found = _BUTTON.findall(steps[0].observation)
-    if rng.random() >= _BUTTON_SHARE or len(found) != 1 or found[0] not in _FINISHING:
-        return steps
-    old, new = f'button "{found[0]}"', f'button "{rng.choice(_FINISHING)}"'
-    if f'"{found[0]}"' in steps[0].instruction:
-        return steps
-    return _rewritten(steps, lambda text: text.replace(old, new))
-
-
-def _rewritten(steps: Sequence[Step], write: Callable[[str], str]) -> tuple[Step, ...]:
-    """The steps of one state with other texts, all but the instruction."""
-    history, observation = tuple(map(write, steps[0].history)), write(steps[0].observation)
-    return tuple(
-        replace(step, history=history, observation=observation, action=write(step.action))
-        for step in steps
-    )
 
 
 def _marks(steps: Sequence[Step]) -> list[tuple[str, ...]]:
