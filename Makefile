@@ -230,7 +230,7 @@ MINI_REWARD := python/similar_fast_mini/reward
 MINI_NAME := --name similar-mini --license Apache-2.0
 TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 $(MINI_NAME) \
   --mark-overlap --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --average 0.5 --plain-share 0.12 \
-  --lexical-prior 1.5 --no-gate \
+  --lexical-prior 1.5 --feature-share 0.25 --no-gate \
   --threads 1 --seed $(TRAINING_SEED) --resume
 
 .PHONY: mini

@@ -116,6 +116,7 @@ def test_model_scores_with_the_prior_of_its_heads(
     rows = model.score_rows([STEPS[1], replace(broken, action="x " * 10_000), STEPS[2]])
     assert isinstance(rows.errors[1], DataError)
     assert np.isnan(rows.scores.total[1])
-    assert (rows.scores.total[[0, 2]] == expected.total[1:]).all()
+    # Another batch, and so other last bits of a sum.
+    np.testing.assert_allclose(rows.scores.total[[0, 2]], expected.total[1:], rtol=1e-5)
     assert main(["inspect", str(tmp_path / "model 1.5")]) == 0
     assert "lexical prior   1.5 x the overlap" in capsys.readouterr().out

@@ -43,6 +43,7 @@ class Arrival:
         is_done: Whether the episode ended.
         is_closed: Whether it leads nowhere: the action could not be carried out, led back to a
             screen of its own path, or its replay diverged.
+        is_idle: Whether the action was carried out and left the screen as it was.
     """
 
     pick: Pick
@@ -50,6 +51,7 @@ class Arrival:
     observation: Observation | None
     is_done: bool
     is_closed: bool
+    is_idle: bool = False
 
     @property
     def path(self) -> Path:

@@ -37,6 +37,15 @@ class Screen:
         total = self.scores.total
         return sorted(range(len(total)), key=lambda i: (-total[i], self.places[i]))
 
+    def without(self, index: int) -> "Screen":
+        """The screen with one candidate less."""
+        return Screen(
+            self.observation,
+            self.actions[:index] + self.actions[index + 1 :],
+            self.scores.without(index),
+            self.places[:index] + self.places[index + 1 :],
+        )
+
     @property
     def best(self) -> float:
         """The best score of a candidate; only where there is one."""

@@ -89,30 +89,47 @@ class Run:
 
     def _walk_greedily(self, growth: Growth) -> None:
         """The best candidate of each screen, except those that lead nowhere, to the end."""
-        node_id = ROOT
-        while (node := self._explored.nodes.get(node_id)) and len(
-            node.path
-        ) < self._settings.max_depth:
-            for edge in node.screen.best_first():
-                if self._why_stop(growth):
-                    return
-                pick = growth.start_at(node_id, edge)
-                if pick is None:
-                    return
-                arrival = self._visit(self._walkers.first, pick)
-                if arrival is None:
-                    growth.give_back([pick])
-                    return
-                child = self._tell(growth, [arrival])[0]
-                self._report_progress(growth)
-                if arrival.is_done:
-                    self._greedy_ending = arrival.path
-                    return
-                if not arrival.is_closed:
-                    node_id = child
-                    break
-            else:
+        node_id: int | None = ROOT
+        while node_id is not None and (node := self._explored.nodes.get(node_id)):
+            if len(node.path) >= self._settings.max_depth:
                 return
+            node_id = self._step_greedily(growth, node_id, node)
+
+    def _step_greedily(self, growth: Growth, node_id: int, node: Node) -> int | None:
+        """The node behind the best candidate that leads on; None where the walk is over.
+
+        An action that leaves the screen as it was may have done what the screen does not show, such
+        as the first of two clicks. These are held back, and the best of them is gone on from where
+        no other candidate leads on.
+        """
+        held: list[Arrival] = []
+        for edge in node.screen.best_first():
+            pick = None
+            if self._why_stop(growth, pending=len(held)) is None:
+                pick = growth.start_at(node_id, edge)
+            arrival = self._visit(self._walkers.first, pick) if pick is not None else None
+            if pick is None or arrival is None:
+                if pick is not None:
+                    growth.give_back([pick])
+                self._tell(growth, held)
+                return None
+            if arrival.is_idle:
+                held.append(arrival)
+                continue
+            leads_on = arrival.is_done or not arrival.is_closed
+            told, held = ([arrival, *held], []) if leads_on else ([arrival], held)
+            child = self._tell(growth, told)[0]
+            self._report_progress(growth)
+            if arrival.is_done:
+                self._greedy_ending = arrival.path
+                return None
+            if leads_on:
+                return child
+        if not held:
+            return None
+        child = self._tell(growth, [replace(held[0], is_closed=False), *held[1:]])[0]
+        self._report_progress(growth)
+        return child
 
     def _simulate(self, growth: Growth) -> str:
         """Batches of simulations, until something ends the search; returns what."""
@@ -134,10 +151,11 @@ class Run:
         if self._stop.is_set():
             raise CancelledRunError
 
-    def _why_stop(self, growth: Growth) -> str | None:
+    def _why_stop(self, growth: Growth, *, pending: int = 0) -> str | None:
+        """What ends the search now; `pending` simulations were made and are not told yet."""
         self._check_stop()
         settings = self._settings
-        left = settings.num_simulations - growth.num_simulations
+        left = settings.num_simulations - growth.num_simulations - pending
         if left <= 0:
             return "simulations"
         if settings.max_scorer_calls is not None and (
@@ -179,8 +197,13 @@ class Run:
         except DivergedError:
             return Arrival(pick, parent, None, is_done=False, is_closed=True)
         seen = self._pictured(result.observation)
+        is_idle = (
+            result.error is None
+            and not result.is_done
+            and seen.digest == parent.screen.observation.digest
+        )
         is_closed = result.error is not None or seen.digest in parent.lineage
-        arrival = Arrival(pick, parent, seen, result.is_done, is_closed)
+        arrival = Arrival(pick, parent, seen, result.is_done, is_closed, is_idle)
         if not (is_closed or result.is_done) and len(arrival.path) < self._settings.max_depth:
             self._reader.look(seen, arrival.path, walker.env)
         return arrival
@@ -205,12 +228,13 @@ class Run:
 
     def _found(self, arrival: Arrival) -> Found:
         screen = self._screen_of(arrival)
+        digest = screen.observation.digest if screen else None
         return Found(
             arrival.pick,
             self._value_of(arrival, screen),
             is_end=screen is None,
             screen=screen,
-            key=screen.observation.digest if screen and self._settings.merge else None,
+            key=digest if screen and self._settings.merge and not arrival.is_idle else None,
         )
 
     def _screen_of(self, arrival: Arrival) -> Screen | None:
@@ -219,7 +243,10 @@ class Run:
             return None
         if len(arrival.path) >= self._settings.max_depth:
             return None
-        screen = self._reader[arrival.observation.digest]
+        if arrival.is_idle:
+            screen = arrival.parent.screen.without(arrival.pick.edge)
+        else:
+            screen = self._reader[arrival.observation.digest]
         return screen if screen.actions else None
 
     def _value_of(self, arrival: Arrival, screen: Screen | None) -> float:

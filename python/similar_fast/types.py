@@ -252,6 +252,14 @@ class Scores:
         )
         return Scores(self.total[start:stop].copy(), dims, weights)
 
+    def without(self, index: int) -> "Scores":
+        """The scores of all steps but step `index`, as copies."""
+        dims, weights = (
+            None if column is None else np.delete(column, index, axis=0)
+            for column in (self.dims, self.weights)
+        )
+        return Scores(np.delete(self.total, index), dims, weights)
+
 
 @dataclass(frozen=True, slots=True)
 class SearchTreeNode:

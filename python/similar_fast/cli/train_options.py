@@ -117,15 +117,16 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="of the states whose names are drawn anew, and the word of an only button now and "
-        "then, so that a small model matches names instead of learning them by heart",
+        help="of the states whose names are drawn anew, so that a small model matches names "
+        "instead of learning them by heart",
     )
     stage.add_argument(
         "--average",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="of the steps, the last ones, whose weights are averaged instead of keeping the last",
+        help="of the steps, the last ones, whose weights are averaged instead of keeping the last, "
+        "which holds better on new tasks",
     )
     stage.add_argument(
         "--lora-rank",
