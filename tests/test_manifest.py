@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from similar_fast.errors import ModelError
 from similar_fast.manifest import (
+    CARD_NAME,
     FORMAT_VERSION,
     MANIFEST_NAME,
     EmbeddingSpec,
@@ -53,6 +54,15 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_write_then_read_gives_the_same_manifest(folder: Path) -> None:
     assert read_manifest(folder) == manifest_of(folder)
+
+
+def test_fingerprint_is_of_what_scores_and_of_no_card(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    (folder / CARD_NAME).write_text("# a model", "utf-8")
+    with_card = replace(manifest, files=(*manifest.files, describe_file(folder / CARD_NAME)))
+    other = replace(manifest, files=manifest.files[1:])
+
+    assert with_card.fingerprint == manifest.fingerprint != other.fingerprint
 
 
 def test_write_twice_gives_the_same_bytes(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from similar_fast.errors import ModelError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, random_heads
 from similar_fast.manifest import (
+    CARD_NAME,
     DecoderSpec,
     HeadsSpec,
     Manifest,
@@ -250,7 +251,7 @@ def _copy_files(source: Path, folder: Path) -> None:
     if not path.is_file():
         raise ModelError(f"{path} is missing; expected the tokenizer of the checkpoint")
     copy_companions(source, folder)
-    for name in ("config.json", "README.md"):
+    for name in ("config.json", CARD_NAME):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
 

@@ -14,6 +14,7 @@ import numpy as np
 from similar_fast.errors import ModelError
 
 __all__ = [
+    "CARD_NAME",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
     "DecoderSpec",
@@ -35,6 +36,9 @@ __all__ = [
 
 MANIFEST_NAME = "similar.json"
 """The manifest's name in a model's folder."""
+
+CARD_NAME = "README.md"
+"""The model card's name, there and in a checkpoint's folder."""
 
 FORMAT_VERSION = 2
 """The one format that this version of the package reads and writes."""
@@ -260,9 +264,10 @@ class Manifest:
     def fingerprint(self) -> str:
         """32 hex characters, equal for models that score alike.
 
-        What the export measured, and when, is left out.
+        What the export measured, and when, is left out, and so is what a card says.
         """
-        what = asdict(replace(self, source="", license="", versions={}, checks={}))
+        files = tuple(file for file in self.files if file.name != CARD_NAME)
+        what = asdict(replace(self, source="", license="", versions={}, checks={}, files=files))
         return hashlib.blake2b(
             json.dumps(what, sort_keys=True).encode(), digest_size=16
         ).hexdigest()

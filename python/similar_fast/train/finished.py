@@ -11,10 +11,11 @@ import numpy as np
 from similar_fast.dimensions import DIMENSIONS, Dimension
 from similar_fast.errors import DataError
 from similar_fast.heads import HEADS_WEIGHTS_NAME, read_heads
+from similar_fast.manifest import CARD_NAME
 from similar_fast.train.measures import Measured
 from similar_fast.train.metrics import DimensionFit
 from similar_fast.train.regression import AlphaFit, DimensionRegression, RegressionFit
-from similar_fast.train.result import CARD_NAME, RESULT_NAME, TrainResult
+from similar_fast.train.result import RESULT_NAME, TrainResult
 
 __all__ = ["finished_result"]
 

@@ -14,7 +14,6 @@ from similar_fast.train.regression import RegressionFit
 from similar_fast.train.settings import TrainSettings
 
 __all__ = [
-    "CARD_NAME",
     "RESULT_NAME",
     "SplitBy",
     "TrainResult",
@@ -25,9 +24,6 @@ __all__ = [
 
 RESULT_NAME = "result.json"
 """The result's file in a run's folder."""
-
-CARD_NAME = "README.md"
-"""The card's file in a model's folder."""
 
 SplitBy = Literal["task", "episode", "none"]
 """What keeps the rows that a model is measured on apart from those that it is trained on."""
@@ -131,7 +127,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         f"| data | {', '.join(settings.data) or 'not named'} |",
         f"| measured on | {validation} |",
         f"| split | {_SPLITS[document['split_by']]} |",
-        f"| numbers | measured in float32, before the weights were stored as {manifest.dtype} |",
+        *_numbers_lines(document, manifest),
         f"| seed | {settings.seed} |",
         f"| licence | {manifest.license} |",
         "",
@@ -186,6 +182,13 @@ def _measured_lines(measured: Mapping[str, Any], title: str) -> list[str]:
     total = measured["pair_accuracy"].get("total")
     lines.append(f"| total | | | | {measured['pairs'].get('total', 0):,} | {_percent(total)} |")
     return [*lines, ""]
+
+
+def _numbers_lines(document: Mapping[str, Any], manifest: Manifest) -> list[str]:
+    if (document["plain"] or document["gated"]) and manifest.dtype != "float32":
+        dtype = manifest.dtype
+        return [f"| numbers | measured in float32, before the weights were stored as {dtype} |"]
+    return []
 
 
 def _number(value: float | None) -> str:

@@ -34,7 +34,7 @@ from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast.file_lock import lock_file
 from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
 from similar_fast.lexical_prior import add_lexical_prior
-from similar_fast.manifest import read_manifest
+from similar_fast.manifest import CARD_NAME, read_manifest
 from similar_fast.prompts.settings import write_prompt
 from similar_fast.reward import RewardModel
 from similar_fast.train.backbones import (
@@ -56,7 +56,6 @@ from similar_fast.train.measures import Measured, measure
 from similar_fast.train.plan import check_out, keep_plan
 from similar_fast.train.regression import RegressionFit, fit_regression
 from similar_fast.train.result import (
-    CARD_NAME,
     RESULT_NAME,
     SplitBy,
     TrainResult,
