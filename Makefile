@@ -221,7 +221,7 @@ data-pictures: build chromium ## the screenshots of data/srm-miniwob.jsonl.xz, i
 	  --out $(RUNS)/srm-miniwob-pictures.jsonl
 
 # similar-mini again from scratch: BACKBONE is the folder of sentence-transformers/all-MiniLM-L6-v2, fetched by
-# `hf download sentence-transformers/all-MiniLM-L6-v2 --local-dir $(BACKBONE)`. Forty minutes a seed on one core.
+# `hf download sentence-transformers/all-MiniLM-L6-v2 --local-dir $(BACKBONE)`. Thirty to eighty minutes a seed on one core.
 
 BACKBONE ?= $(RUNS)/all-MiniLM-L6-v2
 TRAINING_SEED ?= 0

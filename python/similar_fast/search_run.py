@@ -104,31 +104,42 @@ class Run:
         """
         held: list[Arrival] = []
         for edge in node.screen.best_first():
-            pick = None
-            if self._why_stop(growth, pending=len(held)) is None:
-                pick = growth.start_at(node_id, edge)
-            arrival = self._visit(self._walkers.first, pick) if pick is not None else None
-            if pick is None or arrival is None:
-                if pick is not None:
-                    growth.give_back([pick])
+            arrival = self._visit_edge(growth, node_id, edge, pending=len(held))
+            if arrival is None:
                 self._tell(growth, held)
                 return None
             if arrival.is_idle:
                 held.append(arrival)
-                continue
-            leads_on = arrival.is_done or not arrival.is_closed
-            told, held = ([arrival, *held], []) if leads_on else ([arrival], held)
-            child = self._tell(growth, told)[0]
-            self._report_progress(growth)
-            if arrival.is_done:
-                self._greedy_ending = arrival.path
-                return None
-            if leads_on:
-                return child
+            elif arrival.is_done or not arrival.is_closed:
+                return self._go_on(growth, arrival, held)
+            else:
+                self._tell(growth, [arrival])
+                self._report_progress(growth)
         if not held:
             return None
-        child = self._tell(growth, [replace(held[0], is_closed=False), *held[1:]])[0]
+        return self._go_on(growth, replace(held[0], is_closed=False), held[1:])
+
+    def _visit_edge(
+        self, growth: Growth, node_id: int, edge: int, *, pending: int
+    ) -> Arrival | None:
+        """What one edge leads to; None where the search is to stop, or the tree takes no choice."""
+        if self._why_stop(growth, pending=pending):
+            return None
+        pick = growth.start_at(node_id, edge)
+        if pick is None:
+            return None
+        arrival = self._visit(self._walkers.first, pick)
+        if arrival is None:
+            growth.give_back([pick])
+        return arrival
+
+    def _go_on(self, growth: Growth, arrival: Arrival, held: Sequence[Arrival]) -> int | None:
+        """Tells what was found, and what was held back; the node to go on from, if one is left."""
+        child = self._tell(growth, [arrival, *held])[0]
         self._report_progress(growth)
+        if arrival.is_done:
+            self._greedy_ending = arrival.path
+            return None
         return child
 
     def _simulate(self, growth: Growth) -> str:

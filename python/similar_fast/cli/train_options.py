@@ -125,8 +125,7 @@ def _add_finetuning(stage: argparse._ArgumentGroup) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="of the steps, the last ones, whose weights are averaged instead of keeping the last, "
-        "which holds better on new tasks",
+        help="of the steps, the last ones, whose weights are averaged instead of keeping the last",
     )
     stage.add_argument(
         "--lora-rank",
