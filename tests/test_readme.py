@@ -14,6 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^print\(.*\)  # (.+)$", re.MULTILINE)
+PRINTED_BELOW = re.compile(r"^    print\(.*\)\n((?:# .+\n)+)", re.MULTILINE)
 
 
 def blocks() -> list[object]:
@@ -48,8 +49,9 @@ def test_block_runs_and_prints_what_it_says(
     exec(compile(source, "<block>", "exec"), {"__name__": "__main__"})  # noqa: S102  # our own text
 
     printed = capsys.readouterr().out.splitlines()
-    for said in PRINTED.findall(source):
-        assert said in printed
+    below = [line[2:] for said in PRINTED_BELOW.findall(source) for line in said.splitlines()]
+    for said in (*PRINTED.findall(source), *below):
+        assert said == "..." or said in printed
 
 
 def commands() -> list[object]:
