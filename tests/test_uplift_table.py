@@ -17,7 +17,13 @@ from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
 from similar_fast.episodes import Episode
 from similar_fast.errors import DataError
 from uplift.command import main
-from uplift.goals import GREEDY_BASELINES, MIN_TRAININGS, Result, compare
+from uplift.goals import (
+    GREEDY_BASELINES,
+    MIN_TRAININGS,
+    Result,
+    compare,
+    goals_without_figure,
+)
 from uplift.macro import Draws, common_seeds, interval
 from uplift.page import markdown
 from uplift.table import MAIN_SEEDS, SEEN_SEEDS, Cell, cells, side_rows
@@ -231,6 +237,30 @@ def test_gain_has_no_verdict_until_every_baseline_that_might_be_best_has_played(
     (found,) = (r for r in compare(cell, "mini") if r.kind == "gain" and r.goal)
 
     assert (found.is_met, found.missing) == (None, ("embedding-greedy lacks 240 of 240 rows",))
+
+
+def test_goals_without_a_figure_say_whose_rows_are_missing() -> None:
+    guard = rows("mini-guard", lambda *_: True)
+    search = rows("mini-search-128", lambda *_: True)
+    oracle = rows("oracle", lambda *_: False)
+    elsewhere = rows("heuristic-search-128", lambda *_: True, seeds=[3048, 3049])
+
+    cell = cell_of(guard, search, oracle, elsewhere)
+    why = {(it.kind, it.right): it.why for it in goals_without_figure(cell, "mini")}
+    alone = goals_without_figure(cell_of(guard), "mini")
+
+    assert why == {
+        ("difference", "heuristic-argmax"): "heuristic-argmax has no rows",
+        ("difference", "heuristic-search-128"): "no pair of task and seed was played by both",
+        ("difference", "embedding-search-128"): "embedding-search-128 has no rows",
+        ("share", "oracle"): "oracle solved nothing",
+        ("gain", "best greedy baseline"): "best greedy baseline has no rows",
+    }
+    assert [it.why for it in alone[1:]] == ["mini-search-128 has no rows"] * 6
+    assert (
+        "mini-search-128 - embedding-search-128, points (embedding-search-128 has no rows)"
+        in markdown([cell], ["mini"])
+    )
 
 
 def test_figures_without_a_goal_lack_nothing() -> None:

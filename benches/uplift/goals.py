@@ -16,9 +16,11 @@ __all__ = [
     "GREEDY_BASELINES",
     "MIN_TRAININGS",
     "SEARCHING_BASELINES",
+    "Absent",
     "Comparison",
     "Result",
     "compare",
+    "goals_without_figure",
 ]
 
 Kind = Literal["success", "difference", "share", "gain"]
@@ -137,6 +139,23 @@ class Result:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A goal that there is no figure for.
+
+    Attributes:
+        left: The model's side.
+        kind: As in `Comparison`.
+        right: The other side; None for no other.
+        why: What is missing, in words.
+    """
+
+    left: str
+    kind: Kind
+    right: str | None
+    why: str
+
+
 def compare(cell: Cell, model: str) -> list[Result]:
     """Every comparison of one model whose rows are there.
 
@@ -146,6 +165,36 @@ def compare(cell: Cell, model: str) -> list[Result]:
     """
     results = (_compare(cell, model, comparison) for comparison in COMPARISONS)
     return [result for result in results if result is not None]
+
+
+def goals_without_figure(cell: Cell, model: str) -> list[Absent]:
+    """The goals of the cell's group that no figure is there for, in the order of `COMPARISONS`.
+
+    Args:
+        cell: The rows of a group of tasks and a range of seeds.
+        model: The model's name, without its training seed.
+    """
+    return [
+        Absent(f"{model}-{it.way}", it.kind, _name_of(it.other, model), _why(cell, model, it))
+        for it in COMPARISONS
+        if cell.group in it.goals and _compare(cell, model, it) is None
+    ]
+
+
+def _name_of(other: str | None, model: str) -> str | None:
+    return f"{model}-{other}" if other in ("greedy", "guard") else other
+
+
+def _why(cell: Cell, model: str, comparison: Comparison) -> str:
+    left = f"{model}-{comparison.way}"
+    if left not in cell.sides:
+        return f"{left} has no rows"
+    right = _other(cell, model, comparison.other)
+    if right is None:
+        return f"{_name_of(comparison.other, model)} has no rows"
+    if not common_seeds([*cell.sides[left].members, *right.members]):
+        return "no pair of task and seed was played by both"
+    return f"{right.name} solved nothing"
 
 
 def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from uplift.goals import MIN_TRAININGS, Result, compare
+from uplift.goals import MIN_TRAININGS, Absent, Result, compare, goals_without_figure
 from uplift.table import Cell, Side, SideRow, side_rows
 
 __all__ = ["document", "markdown"]
@@ -25,6 +25,9 @@ def document(found: Iterable[Cell], models: Sequence[str]) -> list[dict[str, Any
             "seeds": cell.seeds,
             "arms": [asdict(row) for row in side_rows(cell)],
             "comparisons": [asdict(r) for model in models for r in compare(cell, model)],
+            "goals_without_figure": [
+                asdict(absent) for model in models for absent in goals_without_figure(cell, model)
+            ],
         }
         for cell in found
     ]
@@ -39,6 +42,8 @@ def markdown(found: Iterable[Cell], models: Sequence[str]) -> str:
         for model in models:
             if results := compare(cell, model):
                 lines += [*_goals(cell, results), ""]
+            if absent := goals_without_figure(cell, model):
+                lines += [f"Goals without a figure: {'; '.join(map(_absent, absent))}.", ""]
         lines += [*_tasks(cell, rows), ""]
     return "\n".join(lines)
 
@@ -94,6 +99,10 @@ def _goals(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
             for result in results
         ),
     )
+
+
+def _absent(goal: Absent) -> str:
+    return f"{_NAMES[goal.kind].format(left=goal.left, right=goal.right)} ({goal.why})"
 
 
 def _verdict(result: Result) -> str:
