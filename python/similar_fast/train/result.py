@@ -31,7 +31,7 @@ SplitBy = Literal["task", "episode", "none"]
 _SPLITS = {
     "task": "whole tasks are held out",
     "episode": "episodes of the one task are held out: nothing is known of other tasks",
-    "none": "nothing is held out: nothing is known of how good it is",
+    "none": "nothing is held out, so the training itself tells nothing of how good it is",
 }
 
 
@@ -105,7 +105,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         settings: What the run was made with.
         manifest: Of the exported model.
     """
-    validation = ", ".join(document["validation_tasks"]) or "nothing"
+    validation = ", ".join(document["validation_tasks"]) or "no task of its own"
     tasks = document["training_tasks"]
     trained_on = (
         f"{document['training_steps']:,} steps and {document['training_pairs']:,} pairs of "
@@ -120,7 +120,8 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         "",
         "| | |",
         "|---|---|",
-        f"| backbone | {manifest.family}, {manifest.hidden_size} wide, {manifest.dtype} |",
+        f"| backbone | {manifest.family}, {manifest.hidden_size} wide |",
+        f"| weights, as the training exported them | {manifest.dtype} |",
         f"| stages | {_stages(settings, is_gated=document['is_gated'])} |",
         f"| trained on | {trained_on} |",
         *_prior_lines(settings.export.lexical_prior),
