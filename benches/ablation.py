@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS, Dimension
 from similar_fast.errors import DataError, SimilarFastError
-from similar_fast.heads import HEADS_WEIGHTS_NAME, LABEL_SCALES, read_heads
-from similar_fast.lexical_prior import add_lexical_prior
 from similar_fast.metrics.comparison import compare
 from similar_fast.metrics.intervals import accuracy_intervals
+from similar_fast.models.heads import HEADS_WEIGHTS_NAME, LABEL_SCALES, read_heads
 from similar_fast.records import PairRecord
-from similar_fast.reward import RewardModel
+from similar_fast.reward.lexical_prior import add_lexical_prior
+from similar_fast.reward.model import RewardModel
 from similar_fast.srm.readers import read_data
 from similar_fast.train.data import PairSettings, TrainingSet, training_set
 from similar_fast.train.features import cached_features

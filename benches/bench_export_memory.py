@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 from real_checkpoints import SIZES, write_real
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.types import Step
 
 MAX_RATIO = 1.3

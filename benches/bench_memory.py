@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from similar_fast.baselines import LexicalScorer
 from similar_fast.envs.miniwob import TRAIN_TASKS, MiniWob
-from similar_fast.episodes import ScoredPolicy, play
+from similar_fast.search.episodes import ScoredPolicy, play
 
 FIRST_SEED = 2000
 MIB = 2**20

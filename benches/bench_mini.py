@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from similar_fast import Step
 from similar_fast.envs.recorded import Recorded
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.scoring import candidate_steps
-from similar_fast.search import Search
+from similar_fast.search.search import Search
 
 if TYPE_CHECKING:
     from similar_fast.types import Action

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from reward_models import export_checkpoint, export_random
-from similar_fast.backbone import Backbone, Row
-from similar_fast.heads import Heads, read_heads
-from similar_fast.manifest import read_manifest
-from similar_fast.prefix import pack
-from similar_fast.runtime import open_session
+from similar_fast.models.heads import Heads, read_heads
+from similar_fast.models.manifest import read_manifest
+from similar_fast.models.runtime import open_session
+from similar_fast.reward.backbone import Backbone, Row
+from similar_fast.reward.prefix import pack
 from transformers import BertModel
 
 TOLERANCE = 1e-4

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from similar_fast.backbone import Backbone
-from similar_fast.heads import random_heads
-from similar_fast.manifest import Manifest, PromptSpec, RewardSpec, describe_file
-from similar_fast.state_cache import PromptTokens, StateCache
-from similar_fast.states import StateRunner
+from similar_fast.models.heads import random_heads
+from similar_fast.models.manifest import Manifest, PromptSpec, RewardSpec, describe_file
+from similar_fast.reward.backbone import Backbone
+from similar_fast.reward.state_cache import PromptTokens, StateCache
+from similar_fast.reward.states import StateRunner
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
 from similar_fast_export.heads import build_heads

@@ -31,9 +31,9 @@ from similar_fast.envs.miniwob import MiniWob
 from similar_fast.envs.recorded import Recorded
 from similar_fast.prompts.template import Template
 from similar_fast.protocols import Environment
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.scoring import candidate_steps
-from similar_fast.search import Search
+from similar_fast.search.search import Search
 from similar_fast.types import Action, Observation, SearchResult, Step, StepResult
 
 MODELS = ("qwen2-256x4", "bert-384x6")

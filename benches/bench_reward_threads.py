@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from reward_models import export_checkpoint
 from similar_fast import BatchingScorer, Step
 from similar_fast.errors import DataError, ScorerError
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 
 FAMILY = "qwen2_vl"
 NUM_SCORES, NUM_THREADS = 10_000, 16

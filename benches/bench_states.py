@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from bench_prefix import SIZES, VOCABULARY, Arm, Models, make_models, measure
-from similar_fast.backbone import Row
+from similar_fast.reward.backbone import Row
 
 CASES = ((2, 256, 4, 16), (4, 256, 4, 16), (4, 256, 16, 16), (4, 1024, 4, 16))
 ARMS = ("a run each", "padded rows", "packed forest", "prefixes, a run each", "prefixes, rows")

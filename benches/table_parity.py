@@ -22,7 +22,7 @@ import test_export_decoder
 import torch
 from PIL import Image
 from similar_fast.processing.patches import cut_patches
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast_export.reference import Reference
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast_export.verify import random_states

@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from similar_fast.episodes import EpisodeLog
+from similar_fast.search.episodes import EpisodeLog
 from uplift.macro import Draws, common_seeds, interval
 from uplift.table import GROUPS
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 from reference_adaptive import Config, ReferenceAdaptive
-from similar_fast.adaptive import AdaptiveSearch
+from similar_fast.tree.adaptive import AdaptiveSearch
 
 ABMCTS: dict[str, Any] = {"normalize": None}
 WIDENING: dict[str, Any] = {"normalize": None, "policy": "widening", "c_puct": 1.0}

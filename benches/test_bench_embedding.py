@@ -10,7 +10,7 @@ import similar_fast_mini
 from onnx import numpy_helper
 from pytest_benchmark.fixture import BenchmarkFixture
 from similar_fast.embedding import EmbeddingScorer
-from similar_fast.runtime import Session, open_session
+from similar_fast.models.runtime import Session, open_session
 from similar_fast.types import Step
 
 MODEL = Path(similar_fast_mini.__file__).parent / "embedding"

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 from reference import Config, ReferenceSearch, Row
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.search import TreeSearch
 
 BRANCHING = 4
 MAX_DEPTH = 12

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from lock_env import LockEnv
-from similar_fast.adaptive import AdaptiveSearch
-from similar_fast.search import Search
-from similar_fast.tree_search import TreeSearch
+from similar_fast.search.search import Search
+from similar_fast.tree.adaptive import AdaptiveSearch
+from similar_fast.tree.search import TreeSearch
 from similar_fast.types import Scores, SearchResult, Step
 
 POLICIES = ("puct", "uct", "gumbel", "best_first", "beam", "abmcts", "widening")

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from safetensors.numpy import load_file, save_file
 from similar_fast import RewardModel
-from similar_fast.manifest import Manifest
+from similar_fast.models.manifest import Manifest
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast_export.verify import random_states
 

@@ -8,8 +8,8 @@ import pytest
 from reference import Asked, Config, Path, ReferenceSearch, Refused, Row
 from reference.state import bits
 from similar_fast.errors import SearchError
-from similar_fast.tree_columns import EdgeState, Leaves
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.columns import EdgeState, Leaves
+from similar_fast.tree.search import TreeSearch
 from walks import Call, make, row_of
 
 

@@ -11,7 +11,7 @@ import pytest
 from exports import Export
 from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError
-from similar_fast.heads import LABEL_SCALES
+from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.records import PairRecord, StepRecord, encode_record
 from similar_fast.train.data import TrainingSet, training_set
 from similar_fast.train.gate_settings import GateSettings

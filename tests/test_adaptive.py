@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from similar_fast.adaptive import AdaptiveSearch, Beta, Gaussian
 from similar_fast.errors import SearchError
+from similar_fast.tree.adaptive import AdaptiveSearch, Beta, Gaussian
 
 POLICIES: list[dict[str, Any]] = [
     {"prior": Gaussian()},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_adaptive import Config, ReferenceAdaptive
-from similar_fast.adaptive import AdaptiveSearch, Beta, Gaussian
+from similar_fast.tree.adaptive import AdaptiveSearch, Beta, Gaussian
 
 STEPS = ["ask", "ask", "ask", "tell", "tell", "tell", "fail", "advance", "save"]
 WEIGHTS = st.sampled_from([0.25, 0.5, 1.0, 3.0])

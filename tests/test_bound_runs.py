@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from similar_fast import Step, runtime
+from similar_fast import Step
 from similar_fast.errors import InferenceError
-from similar_fast.reward import RewardModel
-from similar_fast.runtime import to_host
+from similar_fast.models import runtime
+from similar_fast.models.runtime import to_host
+from similar_fast.reward.model import RewardModel
 from similar_fast_export.verify import random_states
 
 FAMILIES = ("bert", "qwen2", "qwen2_vl", "qwen2_5_vl", "mllama")
@@ -86,8 +87,8 @@ def test_bound_long_prefixes_in_pieces_change_nothing(
 ) -> None:
     steps = states_for("qwen2_vl")[1]
     whole = open_model(exported("qwen2_vl")[1]).score(steps)
-    monkeypatch.setattr("similar_fast.states._MAX_CELLS", 1)
-    monkeypatch.setattr("similar_fast.states._MIN_CHUNK", 23)
+    monkeypatch.setattr("similar_fast.reward.states._MAX_CELLS", 1)
+    monkeypatch.setattr("similar_fast.reward.states._MIN_CHUNK", 23)
 
     pieces = open_model(exported("qwen2_vl")[1]).score(steps)
 
@@ -141,7 +142,7 @@ def test_where_no_device_starts_for_the_decoder_no_graph_takes_one(
         asked.append((path.name, providers))
         return real(path, providers="cpu", threads=threads)
 
-    monkeypatch.setattr("similar_fast.backbone.open_session", open_session)
+    monkeypatch.setattr("similar_fast.reward.backbone.open_session", open_session)
 
     RewardModel(exported("qwen2_vl")[1], providers="auto")
 

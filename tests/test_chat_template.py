@@ -23,7 +23,7 @@ from prompt_checkpoints import (
     save_checkpoint,
 )
 from similar_fast.errors import ModelError
-from similar_fast.manifest import PromptSpec
+from similar_fast.models.manifest import PromptSpec
 from similar_fast.prompts import Layout, PromptWriter, chat_messages, history_text
 from similar_fast.types import Step
 from similar_fast_export.chat_template import TEMPLATE_DATE, bert_prompt_spec, prompt_spec

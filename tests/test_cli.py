@@ -14,7 +14,7 @@ from similar_fast.cli import main
 from similar_fast.cli.arguments import dimension_weights, seeds, words
 from similar_fast.envs.recorded import Recorded
 from similar_fast.errors import EnvError
-from similar_fast.manifest import read_manifest
+from similar_fast.models.manifest import read_manifest
 from similar_fast.types import Observation
 
 

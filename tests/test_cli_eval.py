@@ -19,7 +19,7 @@ from similar_fast.records import (
     TrajectoryStep,
     encode_record,
 )
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.srm.evaluate.baselines import LengthScorer
 from similar_fast.srm.screenshots import ScreenshotStore, screenshot_name
 from similar_fast.types import Scores, Step

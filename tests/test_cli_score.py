@@ -15,7 +15,7 @@ import pytest
 import similar_fast_mini
 from similar_fast.cli import main
 from similar_fast.errors import ModelError
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.score_file import progress_path, rejected_path
 from similar_fast.types import Step
 from similar_fast_export.reward_model import ExportOptions, export_reward_model

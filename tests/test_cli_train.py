@@ -15,8 +15,8 @@ from pictures import draw, encode
 from similar_fast import RewardModel
 from similar_fast.cli import _parser, main
 from similar_fast.cli.train_options import add_options, train_settings
-from similar_fast.heads import read_heads
-from similar_fast.manifest import read_manifest
+from similar_fast.models.heads import read_heads
+from similar_fast.models.manifest import read_manifest
 from similar_fast.prompts.settings import PromptSettings, read_prompt
 from similar_fast.srm.screenshots import ScreenshotStore
 from similar_fast.train.data import training_set

@@ -30,7 +30,7 @@ from similar_fast.collect.worker import MakeWorker, Unit, UnitResult, Worker
 from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError, EnvError
 from similar_fast.records import Labels, PairRecord, StepRecord, decode_record
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.srm.readers import read_data
 from similar_fast.srm.screenshots import ScreenshotStore
 

@@ -1,6 +1,6 @@
 import pytest
 from lock_env import OPEN, LockEnv, press
-from similar_fast.cursor import Budget, BudgetSpentError, Cursor, DivergedError
+from similar_fast.search.cursor import Budget, BudgetSpentError, Cursor, DivergedError
 
 A, B, C = (press(letter) for letter in "abc")
 

@@ -8,7 +8,7 @@ import pytest
 from similar_fast import RewardModel, Scores, Search, Step
 from similar_fast.default_scorer import find_default_scorer, open_default_scorer, origin_of
 from similar_fast.errors import ModelError
-from similar_fast.shipped import shipped_model
+from similar_fast.models.shipped import shipped_model
 
 STEP = Step("Log in", (), "click button 'Log in'")
 

@@ -11,7 +11,7 @@ import pytest
 import similar_fast_mini
 from similar_fast.embedding import TextEncoder
 from similar_fast.errors import InferenceError, ModelError
-from similar_fast.manifest import (
+from similar_fast.models.manifest import (
     MANIFEST_NAME,
     EmbeddingSpec,
     describe_file,

@@ -4,9 +4,9 @@ import pytest
 from explained_searches import POLICIES, WEIGHTS, DimensionScorer, searched
 from lock_env import LockEnv
 from similar_fast.baselines import ConstantScorer
-from similar_fast.endings import rank_endings, rerank
 from similar_fast.errors import ScorerError
-from similar_fast.search import Search
+from similar_fast.search.search import Search
+from similar_fast.tree.endings import rank_endings, rerank
 from similar_fast.types import SearchResult
 
 

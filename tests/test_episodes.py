@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from lock_env import NOTHING, OPEN, LockEnv, press
 from similar_fast.baselines import ConstantScorer
-from similar_fast.episodes import Episode, EpisodeLog, RandomPolicy, ScoredPolicy, play, run_search
 from similar_fast.errors import DataError
-from similar_fast.search import Search
+from similar_fast.search.episodes import (
+    Episode,
+    EpisodeLog,
+    RandomPolicy,
+    ScoredPolicy,
+    play,
+    run_search,
+)
+from similar_fast.search.search import Search
 from similar_fast.types import Scores
 from test_search import CodeScorer, FunctionScorer
 

@@ -15,11 +15,11 @@ from lock_env import BROKEN, NOTHING, LockEnv
 from report_trees import make_result, small_tree
 from similar_fast.baselines import ConstantScorer
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.endings import rank_endings
-from similar_fast.explain import explain, explain_steps
-from similar_fast.explanation import Explanation
-from similar_fast.search import Search
-from similar_fast.tree_search import TreeSearch
+from similar_fast.search.search import Search
+from similar_fast.tree.endings import rank_endings
+from similar_fast.tree.explain import explain, explain_steps
+from similar_fast.tree.explanation import Explanation
+from similar_fast.tree.search import TreeSearch
 from similar_fast.types import Action
 
 EVER = 2**40

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from similar_fast.errors import ModelError
-from similar_fast.manifest import DecoderSpec
+from similar_fast.models.manifest import DecoderSpec
 from similar_fast_export.bert_prefix import build_bert
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.graph import Dtype

@@ -16,8 +16,8 @@ import pytest
 import torch
 from exports import FAMILIES, Export, alter, nothing_left
 from similar_fast import RewardModel
-from similar_fast.heads import LABEL_SCALES, TEMPERATURE, random_heads
-from similar_fast.manifest import describe_file, read_manifest, write_manifest
+from similar_fast.models.heads import LABEL_SCALES, TEMPERATURE, random_heads
+from similar_fast.models.manifest import describe_file, read_manifest, write_manifest
 from similar_fast_export import cli, reward_model, terminal
 from similar_fast_export.checkpoint import FAMILIES as EXPORTABLE
 from similar_fast_export.progress import ExportProgress

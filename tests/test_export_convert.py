@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from similar_fast.dimensions import DIMENSIONS, Dimension
 from similar_fast.errors import ModelError
-from similar_fast.heads import LABEL_SCALES, read_heads
+from similar_fast.models.heads import LABEL_SCALES, read_heads
 from similar_fast_export import convert_worker
 from similar_fast_export.convert import UPSTREAM_ORDER, convert_heads
 from similar_fast_export.heads import build_heads

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from similar_fast.errors import ModelError
-from similar_fast.manifest import DecoderSpec
+from similar_fast.models.manifest import DecoderSpec
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.decoder import build_decoder
 from similar_fast_export.decoder_config import inverse_frequencies, read_decoder_config

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similar_fast.errors import ModelError
-from similar_fast.runtime import open_session
+from similar_fast.models.runtime import open_session
 from similar_fast_export.graph import FLOAT, FLOAT16, INT64, UINT8, Dtype, Graph, Stored
 from similar_fast_export.quantize import (
     BLOCK_SIZE,

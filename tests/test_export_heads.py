@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from similar_fast.errors import ModelError
-from similar_fast.heads import (
+from similar_fast.models.heads import (
     HEADS_NAME,
     HEADS_WEIGHTS_NAME,
     LABEL_SCALES,
@@ -22,7 +22,7 @@ from similar_fast.heads import (
     random_heads,
     read_heads,
 )
-from similar_fast.manifest import HeadsSpec
+from similar_fast.models.manifest import HeadsSpec
 from similar_fast_export.heads import build_heads
 
 WIDTH = 48
@@ -214,7 +214,7 @@ def test_encoded_heads_are_read_back_whole(tmp_path: Path) -> None:
 
 def test_same_heads_give_the_same_bytes_in_another_process() -> None:
     code = (
-        "import hashlib; from similar_fast.heads import encode_heads, random_heads; "
+        "import hashlib; from similar_fast.models.heads import encode_heads, random_heads; "
         f"print(hashlib.sha256(encode_heads(random_heads({WIDTH}, 3))).hexdigest())"
     )
     environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"}

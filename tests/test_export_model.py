@@ -27,8 +27,8 @@ from exports import (
 from safetensors.numpy import load_file, save_file
 from similar_fast import RewardModel
 from similar_fast.errors import ModelError
-from similar_fast.heads import encode_heads, random_heads
-from similar_fast.manifest import describe_file, read_manifest
+from similar_fast.models.heads import encode_heads, random_heads
+from similar_fast.models.manifest import describe_file, read_manifest
 from similar_fast.prompts.settings import PromptSettings, write_prompt
 from similar_fast_export import reward_model
 from similar_fast_export.cli import main

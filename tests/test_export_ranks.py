@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from similar_fast import Step
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.types import Scores
 from similar_fast_export import verify
 

@@ -19,11 +19,11 @@ from exports import (
     scores,
 )
 from similar_fast.errors import DataError, ModelError
-from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
-from similar_fast.manifest import HeadsSpec, read_manifest
+from similar_fast.models.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
+from similar_fast.models.manifest import HeadsSpec, read_manifest
 from similar_fast.prompts.settings import PromptSettings
 from similar_fast.records import Labels, StepRecord, encode_record
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast_export import reward_model, verify
 from similar_fast_export.graph import Dtype, Graph
 from similar_fast_export.reward_model import dtype_words

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from similar_fast.errors import ModelError
-from similar_fast.manifest import PatchSpec
+from similar_fast.models.manifest import PatchSpec
 from similar_fast.processing.patches import cut_patches
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.graph import Dtype

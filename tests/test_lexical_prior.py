@@ -13,9 +13,15 @@ from similar_fast import RewardModel
 from similar_fast.baselines import LexicalScorer
 from similar_fast.cli import main
 from similar_fast.errors import DataError, ModelError
-from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads, random_heads, read_heads
-from similar_fast.lexical_prior import add_lexical_prior
-from similar_fast.manifest import read_manifest
+from similar_fast.models.heads import (
+    HEADS_WEIGHTS_NAME,
+    Heads,
+    encode_heads,
+    random_heads,
+    read_heads,
+)
+from similar_fast.models.manifest import read_manifest
+from similar_fast.reward.lexical_prior import add_lexical_prior
 from similar_fast.types import Scores, Step
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast_export.verify import check_scores

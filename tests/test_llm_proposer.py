@@ -16,7 +16,7 @@ from similar_fast.llm.client import ChatClient
 from similar_fast.llm.proposer import OpenAIProposer, ProposerStats
 from similar_fast.proposers import RuleProposer, describe_screen
 from similar_fast.protocols import Proposer
-from similar_fast.search import Search
+from similar_fast.search.search import Search
 from similar_fast.types import Action, Element, Observation
 
 USER = Element("textbox", "username", 0, "type")

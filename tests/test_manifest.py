@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from similar_fast.errors import ModelError
-from similar_fast.manifest import (
+from similar_fast.models.manifest import (
     CARD_NAME,
     FORMAT_VERSION,
     MANIFEST_NAME,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from similar_fast.embedding import EmbeddingScorer, TextEncoder
 from similar_fast.errors import ModelError
-from similar_fast.manifest import MANIFEST_NAME, EmbeddingSpec, read_manifest
+from similar_fast.models.manifest import MANIFEST_NAME, EmbeddingSpec, read_manifest
 
 PACKAGE = Path(__file__).parents[1] / "python" / "similar_fast_mini"
 MODEL = PACKAGE / "embedding"
@@ -128,7 +128,7 @@ def test_wheel_builds_and_holds_the_model(tmp_path: Path) -> None:
     assert any(name.endswith("NOTICE") for name in names)
     assert offered.split("\n")[:2] == [
         "[similar_fast.scorers]",
-        "default = similar_fast.reward:RewardModel",
+        "default = similar_fast.reward.model:RewardModel",
     ]
     assert model == (MODEL / "model.onnx").read_bytes()
 

@@ -11,8 +11,8 @@ import similar_fast_mini
 from safetensors.numpy import load_file, save_file
 from similar_fast.embedding import TextEncoder
 from similar_fast.errors import ModelError
-from similar_fast.manifest import read_manifest
-from similar_fast.runtime import open_session
+from similar_fast.models.manifest import read_manifest
+from similar_fast.models.runtime import open_session
 from similar_fast_export import cli, embedding
 from similar_fast_export.bert import BertConfig, bert_embedding_graph
 from similar_fast_export.embedding import export_embedding, rank_agreement

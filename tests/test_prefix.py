@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from similar_fast.prefix import Attention, Pack, PrefixIndex, pack, rope_positions
+from similar_fast.reward.prefix import Attention, Pack, PrefixIndex, pack, rope_positions
 from transformers import Qwen2VLConfig, Qwen2VLModel
 
 IMAGE = 9

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from similar_fast.manifest import PatchSpec, TileSpec
+from similar_fast.models.manifest import PatchSpec, TileSpec
 from similar_fast.processing.patches import cut_patches, num_tokens
 from similar_fast.processing.tiles import lay_tiles
 from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil

@@ -16,10 +16,10 @@ from prompt_checkpoints import image_token, save_checkpoint
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError, ModelError
 from similar_fast.kept import Kept
-from similar_fast.manifest import Piece, PromptSpec
+from similar_fast.models.manifest import Piece, PromptSpec
+from similar_fast.models.tokens import open_tokenizer
 from similar_fast.prompts import SYSTEM_TEXT, Prompt, PromptWriter, chat_messages
 from similar_fast.prompts.cutting import StateTexts
-from similar_fast.tokens import open_tokenizer
 from similar_fast.types import Step
 from similar_fast_export.chat_template import bert_prompt_spec, prompt_spec
 from tokenizers import Tokenizer
@@ -514,7 +514,7 @@ def test_tokenizer_file_is_opened_safely(
     path.write_text("{")
     with pytest.raises(ModelError, match=r"is no tokenizer that can be read"):
         open_tokenizer(path)
-    monkeypatch.setattr("similar_fast.tokens.MAX_TOKENIZER_BYTES", 0)
+    monkeypatch.setattr("similar_fast.models.tokens.MAX_TOKENIZER_BYTES", 0)
     with pytest.raises(ModelError, match=r"holds 1 bytes; expected at most 0"):
         open_tokenizer(path)
     monkeypatch.undo()

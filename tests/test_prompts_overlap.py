@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import draw, encode
 from similar_fast import RewardModel
-from similar_fast.manifest import read_manifest
+from similar_fast.models.manifest import read_manifest
 from similar_fast.prompts import PromptWriter
 from similar_fast.prompts.overlap import mark_action, mark_observation
 from similar_fast.prompts.settings import PromptSettings

@@ -9,8 +9,8 @@ import pytest
 from explained_searches import POLICIES, searched
 from report_trees import DIMS, HOSTILE, make_result, small_tree
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.explain import explain, explain_steps
 from similar_fast.report.search_page import render_report, write_report
+from similar_fast.tree.explain import explain, explain_steps
 from similar_fast.types import Score, SearchTreeNode
 
 

@@ -10,8 +10,8 @@ from explained_searches import POLICIES, searched
 from playwright.sync_api import Page
 from report_trees import BLUE, DIMS, HOSTILE, make_result, small_tree, wide_tree
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.explain import explain_steps
 from similar_fast.report.search_page import write_report
+from similar_fast.tree.explain import explain_steps
 from similar_fast.types import Action, Score, SearchResult, SearchTreeNode
 
 pytestmark = pytest.mark.browser

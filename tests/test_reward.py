@@ -17,9 +17,9 @@ import pytest
 import torch
 from similar_fast import BatchingScorer, Step
 from similar_fast.errors import DataError, InferenceError, ModelError
-from similar_fast.heads import read_heads
-from similar_fast.manifest import MANIFEST_NAME
-from similar_fast.reward import RewardModel
+from similar_fast.models.heads import read_heads
+from similar_fast.models.manifest import MANIFEST_NAME
+from similar_fast.reward.model import RewardModel
 from similar_fast.types import Scores
 from similar_fast_export.reference import Reference
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
@@ -124,8 +124,8 @@ def test_long_prefixes_in_pieces_change_nothing(
 ) -> None:
     steps = states_for(family)[1]
     whole = open_model(exported, family).score(steps)
-    monkeypatch.setattr("similar_fast.states._MAX_CELLS", 1)
-    monkeypatch.setattr("similar_fast.states._MIN_CHUNK", 23)
+    monkeypatch.setattr("similar_fast.reward.states._MAX_CELLS", 1)
+    monkeypatch.setattr("similar_fast.reward.states._MIN_CHUNK", 23)
 
     pieces = open_model(exported, family).score(steps)
 
@@ -168,7 +168,7 @@ def test_masks_of_many_candidates_are_made_in_groups(
 ) -> None:
     steps = [replace(states_for("qwen2")[0][0], action=f"click link {i}") for i in range(40)]
     whole = open_model(exported, "qwen2").score(steps)
-    monkeypatch.setattr("similar_fast.states._MAX_MASK_BYTES", 1)
+    monkeypatch.setattr("similar_fast.reward.states._MAX_MASK_BYTES", 1)
 
     groups = open_model(exported, "qwen2", max_batch_tokens=30).score(steps)
 

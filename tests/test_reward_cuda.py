@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from similar_fast import Step
 from similar_fast.errors import InferenceError
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast_export.graph import Dtype
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 from similar_fast_export.verify import pair_agreement, random_states

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from similar_fast import runtime
 from similar_fast.errors import InferenceError, ModelError
-from similar_fast.runtime import has_cuda_device, onnxruntime_distributions, open_session
+from similar_fast.models import runtime
+from similar_fast.models.runtime import has_cuda_device, onnxruntime_distributions, open_session
 
 ONES = np.ones(4, np.float32)
 
@@ -199,7 +199,7 @@ def test_auto_says_nothing_where_cuda_does_not_start(
     claim = "runtime.has_cuda_device = lambda: True;" if is_device_claimed else ""
 
     done = in_fresh_python(
-        f"from similar_fast import runtime;{claim}"
+        f"from similar_fast.models import runtime;{claim}"
         f"print(runtime.open_session({str(model)!r}).providers[-1])"
     )
 
@@ -235,7 +235,7 @@ def test_two_distributions_are_an_inference_error_that_names_both_and_the_fix(
 
 def test_import_is_light() -> None:
     done = in_fresh_python(
-        "import sys, similar_fast, similar_fast.embedding, similar_fast.runtime;"
+        "import sys, similar_fast, similar_fast.embedding, similar_fast.models.runtime;"
         "print([m for m in ('onnxruntime', 'tokenizers', 'onnx', 'PIL') if m in sys.modules])"
     )
 

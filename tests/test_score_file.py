@@ -12,7 +12,7 @@ from similar_fast import score_file as module
 from similar_fast import steps_file
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.score_file import ScoreSummary, progress_path, rejected_path, score_file
 from similar_fast.steps_file import parse_row, read_steps
 from similar_fast.types import Step

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from score_rows import BAD, GOOD, as_bytes, interrupt_after, random_rows, records, write_lines
 from similar_fast.errors import DataError
-from similar_fast.file_lock import lock_file
-from similar_fast.manifest import read_manifest, write_manifest
-from similar_fast.reward import RewardModel
+from similar_fast.files.file_lock import lock_file
+from similar_fast.models.manifest import read_manifest, write_manifest
+from similar_fast.reward.model import RewardModel
 from similar_fast.score_file import progress_path, rejected_path, score_file
 
 Export = Callable[[str], tuple[Path, Path]]

@@ -10,8 +10,8 @@ from similar_fast.baselines import ConstantScorer
 from similar_fast.batching import BatchingScorer
 from similar_fast.errors import EnvError, ScorerError
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.run_settings import CancelledRunError, SearchProgress
-from similar_fast.search import Search
+from similar_fast.search.search import Search
+from similar_fast.search.settings import CancelledRunError, SearchProgress
 from similar_fast.types import Action, Observation, Scores, SearchResult, Step, StepResult
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from lock_env import LockEnv, press
-from similar_fast.search import Search
+from similar_fast.search.search import Search
 from similar_fast.types import Action, Observation, Scores, Step, StepResult
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from lock_env import OPEN, LockEnv, press
 from similar_fast.errors import ScorerError
-from similar_fast.run_settings import CancelledRunError, RunPolicy
-from similar_fast.search import Search
+from similar_fast.search.search import Search
+from similar_fast.search.settings import CancelledRunError, RunPolicy
 from similar_fast.types import Action, Observation, Scores, Step, StepResult
 
 POLICIES = [policy for policy in get_args(RunPolicy) if policy != "auto"]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from lock_env import LockEnv
 from similar_fast.errors import EnvError, ScorerError
-from similar_fast.run_settings import CancelledRunError
-from similar_fast.search import Search
-from similar_fast.search_pool import Job, SearchPool
+from similar_fast.search.pool import Job, SearchPool
+from similar_fast.search.search import Search
+from similar_fast.search.settings import CancelledRunError
 from similar_fast.types import Action, Scores, Step
 
 

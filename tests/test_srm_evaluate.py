@@ -12,7 +12,7 @@ from similar_fast.dimensions import DIMENSIONS, Dimension, parse_types
 from similar_fast.errors import DataError
 from similar_fast.metrics import accuracy_intervals
 from similar_fast.records import PairRecord
-from similar_fast.reward import ScoredRows
+from similar_fast.reward.model import ScoredRows
 from similar_fast.srm.evaluate import Counting, compare_evaluations, evaluate_scores
 from similar_fast.srm.evaluate.data import without_tasks
 from similar_fast.srm.evaluate.evaluation import cluster_of, place_of

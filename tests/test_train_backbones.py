@@ -11,7 +11,7 @@ import torch
 from pictures import draw, encode
 from similar_fast import RewardModel
 from similar_fast.errors import DataError, ModelError
-from similar_fast.manifest import read_manifest
+from similar_fast.models.manifest import read_manifest
 from similar_fast.train.backbones import (
     BackboneSettings,
     PackedBert,

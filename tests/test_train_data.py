@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similar_fast.dimensions import Dimension
-from similar_fast.heads import LABEL_SCALES
+from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.records import (
     Labels,
     PairRecord,

@@ -13,8 +13,8 @@ from exports import Export
 from safetensors.numpy import load_file, save_file
 from similar_fast import RewardModel
 from similar_fast.errors import DataError
-from similar_fast.heads import random_heads
-from similar_fast.manifest import describe_file, read_manifest, write_manifest
+from similar_fast.models.heads import random_heads
+from similar_fast.models.manifest import describe_file, read_manifest, write_manifest
 from similar_fast.train.features import backbone_fingerprint, cached_features, step_keys
 from similar_fast.types import Step
 from similar_fast_export.heads import build_heads

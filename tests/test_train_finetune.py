@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from similar_fast.errors import DataError, ModelError
-from similar_fast.heads import LABEL_SCALES, Heads
-from similar_fast.manifest import Manifest, read_manifest
+from similar_fast.models.heads import LABEL_SCALES, Heads
+from similar_fast.models.manifest import Manifest, read_manifest
 from similar_fast.train.backbones import BackboneSettings, PackedBert, open_backbone
 from similar_fast.train.data import PairSettings, TrainingSet, training_set
 from similar_fast.train.finetune import FinetuneFit, finetune

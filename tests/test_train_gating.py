@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from similar_fast.errors import DataError, ModelError
-from similar_fast.heads import Heads, encode_heads
 from similar_fast.metrics import accuracy_intervals
+from similar_fast.models.heads import Heads, encode_heads
 from similar_fast.train.drawing import step_seed
 from similar_fast.train.gate_settings import GatePairs, GateSettings, batch_rows
 from similar_fast.train.gating import GateFit, fit_gate

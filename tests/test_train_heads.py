@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from similar_fast.errors import ModelError
-from similar_fast.heads import HEADS_NAME, Heads, encode_heads, random_heads
+from similar_fast.models.heads import HEADS_NAME, Heads, encode_heads, random_heads
 from similar_fast.train.heads import HeadsModule
 from similar_fast_export.heads import build_heads
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similar_fast.dimensions import DIMENSIONS, Dimension
-from similar_fast.heads import LABEL_SCALES
+from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.train import regression
 from similar_fast.train.metrics import pair_accuracy, r2_score, regression_metrics
 from similar_fast.train.regression import ALPHAS, RegressionFit, fit_regression

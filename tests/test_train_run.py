@@ -15,7 +15,7 @@ from prompt_checkpoints import save_checkpoint
 from similar_fast.errors import ModelError
 from similar_fast.metrics import accuracy_intervals
 from similar_fast.prompts.settings import PromptSettings
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.train.data import TrainingSet, training_set
 from similar_fast.train.finetune_settings import FinetuneSettings
 from similar_fast.train.gate_settings import GateSettings

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from similar_fast.errors import SearchError
-from similar_fast.tree_columns import EdgeState
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.columns import EdgeState
+from similar_fast.tree.search import TreeSearch
 
 
 def test_lead_that_cannot_be_caught_up_is_decided() -> None:

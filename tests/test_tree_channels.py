@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.search import TreeSearch
 
 
 def told(search: TreeSearch, action: int, values: list[float], **given: object) -> int:

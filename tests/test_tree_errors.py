@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from similar_fast.errors import SearchError
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.search import TreeSearch
 
 
 @pytest.mark.parametrize(

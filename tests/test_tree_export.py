@@ -6,9 +6,9 @@ import networkx as nx
 import pytest
 from explained_searches import POLICIES, grown_adaptive, grown_channels, grown_tree, searched
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.tree_columns import EdgeState
-from similar_fast.tree_export import to_json, to_networkx, write_json
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.columns import EdgeState
+from similar_fast.tree.export import to_json, to_networkx, write_json
+from similar_fast.tree.search import TreeSearch
 from similar_fast.types import SearchResult
 
 SOURCES = {

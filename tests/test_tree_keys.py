@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from similar_fast.tree_columns import EdgeState
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.columns import EdgeState
+from similar_fast.tree.search import TreeSearch
 
 Key = str | bytes | int
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from similar_fast.errors import SearchError
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import Policy
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import Policy
 
 WORDS = ["left", "right", "back"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from similar_fast.errors import SearchError
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import TreeSettings
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import TreeSettings
 
 
 @pytest.fixture

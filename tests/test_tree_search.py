@@ -4,8 +4,8 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 from similar_fast.errors import SearchError
-from similar_fast.tree_columns import EdgeState
-from similar_fast.tree_search import TreeSearch
+from similar_fast.tree.columns import EdgeState
+from similar_fast.tree.search import TreeSearch
 
 
 def lazily(search: TreeSearch, num_simulations: int, *, batch: int = 8) -> None:

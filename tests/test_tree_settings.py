@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import TreeSettings
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import TreeSettings
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from lock_env import LockEnv
 from similar_fast.baselines import LexicalScorer
 from similar_fast.envs.recorded import Recorded
-from similar_fast.episodes import Episode
 from similar_fast.errors import DataError, EnvError
+from similar_fast.search.episodes import Episode
 from similar_fast.types import Action, Observation, Step
 from uplift.command import main
 from uplift.guides import Guides, digest_of_steps, probe

@@ -14,8 +14,8 @@ import uplift.table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
-from similar_fast.episodes import Episode
 from similar_fast.errors import DataError
+from similar_fast.search.episodes import Episode
 from uplift.command import main
 from uplift.goals import (
     GREEDY_BASELINES,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from similar_fast.episodes import Episode
+from similar_fast.search.episodes import Episode
 
 NAME = "env=miniwob,screens=0123abcd,max_steps=8"
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from similar_fast.manifest import read_manifest
-from similar_fast.reward import RewardModel
+from similar_fast.models.manifest import read_manifest
+from similar_fast.reward.model import RewardModel
 from similar_fast.types import Scores, Step
 
 __all__ = ["ENGINES", "Plan", "nvidia_smi", "run_engine"]

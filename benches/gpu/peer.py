@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from similar_fast.manifest import Manifest
+from similar_fast.models.manifest import Manifest
 from similar_fast.types import Step
 from similar_fast_export.reference import Reference, WholePrompt
 from transformers import DynamicCache

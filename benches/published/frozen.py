@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from published.actions import without_numbers
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.records import PairRecord
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.features import cached_features
 from similar_fast.train.regression import fit_regression

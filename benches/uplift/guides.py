@@ -9,11 +9,11 @@ from pathlib import Path
 
 from similar_fast.baselines import ConstantScorer, LexicalScorer
 from similar_fast.embedding import EmbeddingScorer
-from similar_fast.manifest import read_manifest
+from similar_fast.models.manifest import read_manifest
+from similar_fast.models.shipped import shipped_model
 from similar_fast.protocols import Environment, Scorer
-from similar_fast.reward import RewardModel
+from similar_fast.reward.model import RewardModel
 from similar_fast.scoring import candidate_steps
-from similar_fast.shipped import shipped_model
 from similar_fast.types import Action, Step
 from uplift.plan import CONSTANT, EMBEDDING, HEURISTIC
 

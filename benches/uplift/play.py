@@ -13,7 +13,8 @@ from similar_fast.collect.episode import Episode as LabelledEpisode
 from similar_fast.collect.episode import collect_episode
 from similar_fast.collect.policies import ScoreCache
 from similar_fast.envs.recorded import Recorded
-from similar_fast.episodes import (
+from similar_fast.protocols import Environment, Scorer
+from similar_fast.search.episodes import (
     Episode,
     EpisodeLog,
     Policy,
@@ -22,8 +23,7 @@ from similar_fast.episodes import (
     play,
     run_search,
 )
-from similar_fast.protocols import Environment, Scorer
-from similar_fast.search import Search
+from similar_fast.search.search import Search
 from similar_fast.types import Scores, Step
 from uplift.guides import Guides, digest_of_steps, probe
 from uplift.plan import MAX_STEPS, ORACLE, SEARCH, Arm, row_name

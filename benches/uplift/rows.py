@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from similar_fast.episodes import Episode, EpisodeLog
 from similar_fast.errors import DataError
-from similar_fast.whole_file import write_whole
+from similar_fast.files.whole_file import write_whole
+from similar_fast.search.episodes import Episode, EpisodeLog
 
 __all__ = [
     "COMMITTED",

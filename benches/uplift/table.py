@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
-from similar_fast.episodes import Episode
 from similar_fast.errors import DataError
+from similar_fast.search.episodes import Episode
 from uplift.macro import Draws, Pair, common_seeds, interval
 from uplift.plan import BASELINES
 from uplift.rows import parts_of

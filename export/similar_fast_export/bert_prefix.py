@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from similar_fast.errors import ModelError
-from similar_fast.manifest import DecoderSpec
+from similar_fast.models.manifest import DecoderSpec
 
 from similar_fast_export.blocks import layer_norm, linear
 from similar_fast_export.checkpoint import Checkpoint

@@ -13,7 +13,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from similar_fast.errors import ModelError
-from similar_fast.manifest import Piece, PromptSpec
+from similar_fast.models.manifest import Piece, PromptSpec
+from similar_fast.models.tokens import open_tokenizer
 from similar_fast.prompts import (
     ChatMessage,
     Layout,
@@ -21,7 +22,6 @@ from similar_fast.prompts import (
     chat_messages,
     history_text,
 )
-from similar_fast.tokens import open_tokenizer
 from similar_fast.types import Step
 from tokenizers import AddedToken, Tokenizer
 

@@ -10,7 +10,7 @@ from typing import Any
 from similar_fast.cli.arguments import at_least_one
 from similar_fast.cli.prompt_options import add_prompt_options, prompt_settings
 from similar_fast.errors import ModelError, SimilarFastError
-from similar_fast.manifest import Manifest, read_manifest
+from similar_fast.models.manifest import Manifest, read_manifest
 from similar_fast.prompts.settings import PromptSettings, read_prompt
 
 from similar_fast_export.terminal import spectator

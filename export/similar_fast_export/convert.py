@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 from similar_fast.dimensions import DIMENSIONS, Dimension
 from similar_fast.errors import ModelError
-from similar_fast.heads import LABEL_SCALES, TEMPERATURE, Heads, encode_heads, heads_of
-from similar_fast.whole_file import write_whole
+from similar_fast.files.whole_file import write_whole
+from similar_fast.models.heads import LABEL_SCALES, TEMPERATURE, Heads, encode_heads, heads_of
 
 from similar_fast_export import convert_worker
 

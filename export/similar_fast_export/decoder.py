@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from similar_fast.manifest import DecoderSpec
+from similar_fast.models.manifest import DecoderSpec
 
 from similar_fast_export.blocks import (
     attend,

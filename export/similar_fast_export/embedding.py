@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from similar_fast.embedding import TextEncoder
 from similar_fast.errors import ModelError
-from similar_fast.manifest import EmbeddingSpec, Manifest, describe_file, write_manifest
-from similar_fast.runtime import onnxruntime_distributions
+from similar_fast.models.manifest import EmbeddingSpec, Manifest, describe_file, write_manifest
+from similar_fast.models.runtime import onnxruntime_distributions
 
 from similar_fast_export.bert import BertConfig, bert_embedding_graph
 from similar_fast_export.scratch import scratch_beside

@@ -1,17 +1,20 @@
-"""The graph of a reward model's heads, made from their weights. Source: `similar_fast.heads`."""
+"""The graph of a reward model's heads, made from their weights.
+
+Source: `similar_fast.models.heads`.
+"""
 
 import shutil
 from pathlib import Path
 
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.heads import (
+from similar_fast.models.heads import (
     HEADS_NAME,
     HEADS_WEIGHTS_NAME,
     Heads,
     encode_heads,
     read_heads,
 )
-from similar_fast.manifest import HeadsSpec
+from similar_fast.models.manifest import HeadsSpec
 
 from similar_fast_export.graph import FLOAT, INT64, Graph
 from similar_fast_export.weight import Weight

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
-from similar_fast.manifest import DecoderSpec, TileSpec
+from similar_fast.models.manifest import DecoderSpec, TileSpec
 
 from similar_fast_export.blocks import linear, rms_norm
 from similar_fast_export.checkpoint import Checkpoint, Part

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from similar_fast.errors import ModelError
-from similar_fast.manifest import TileSpec
+from similar_fast.models.manifest import TileSpec
 from similar_fast.processing.tiles import arrangements
 
 from similar_fast_export.blocks import layer_norm, linear, rms_norm

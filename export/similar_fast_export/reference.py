@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
-from similar_fast.manifest import Manifest
+from similar_fast.models.manifest import Manifest
 from similar_fast.prompts import ChatMessage, chat_messages
 from similar_fast.prompts.overlap import mark_action, mark_observation
 from similar_fast.types import Step

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from similar_fast.errors import ModelError
-from similar_fast.heads import HEADS_WEIGHTS_NAME, random_heads
-from similar_fast.manifest import (
+from similar_fast.models.heads import HEADS_WEIGHTS_NAME, random_heads
+from similar_fast.models.manifest import (
     CARD_NAME,
     DecoderSpec,
     HeadsSpec,
@@ -22,8 +22,8 @@ from similar_fast.manifest import (
     describe_file,
     write_manifest,
 )
+from similar_fast.models.runtime import onnxruntime_distributions
 from similar_fast.prompts.settings import PromptSettings, read_prompt
-from similar_fast.runtime import onnxruntime_distributions
 
 from similar_fast_export.bert_prefix import build_bert
 from similar_fast_export.chat_template import bert_prompt_spec, prompt_spec

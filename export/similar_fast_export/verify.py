@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from similar_fast.errors import ModelError
-from similar_fast.heads import HEADS_WEIGHTS_NAME, read_heads
-from similar_fast.lexical_prior import add_lexical_prior
-from similar_fast.manifest import read_manifest
-from similar_fast.reward import RewardModel
+from similar_fast.models.heads import HEADS_WEIGHTS_NAME, read_heads
+from similar_fast.models.manifest import read_manifest
+from similar_fast.reward.lexical_prior import add_lexical_prior
+from similar_fast.reward.model import RewardModel
 from similar_fast.srm.lines import BadRow, read_lines
 from similar_fast.steps_file import parse_row
 from similar_fast.types import Scores, Step

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from similar_fast.errors import ModelError
-from similar_fast.manifest import PatchSpec
+from similar_fast.models.manifest import PatchSpec
 
 from similar_fast_export.checkpoint import Checkpoint, read_json, read_size
 from similar_fast_export.decoder_config import inverse_frequencies

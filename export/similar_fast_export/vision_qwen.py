@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from onnx import numpy_helper
-from similar_fast.manifest import PatchSpec
+from similar_fast.models.manifest import PatchSpec
 
 from similar_fast_export.blocks import (
     layer_norm,

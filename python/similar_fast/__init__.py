@@ -5,20 +5,20 @@ What is listed in `__all__` is the public surface; everything else may change.
 
 from similar_fast import errors
 from similar_fast._core import __version__
-from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.batching import BatchingScorer
 from similar_fast.dimensions import Dimension
 from similar_fast.embedding import EmbeddingScorer
-from similar_fast.endings import rerank
-from similar_fast.explain import explain
-from similar_fast.explanation import Explanation
 from similar_fast.metrics import accuracy
-from similar_fast.reward import RewardModel
-from similar_fast.search import Search
-from similar_fast.search_pool import SearchPool
+from similar_fast.reward.model import RewardModel
+from similar_fast.search.pool import SearchPool
+from similar_fast.search.search import Search
 from similar_fast.srm.evaluate.run import evaluate
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import TreeSettings
+from similar_fast.tree.adaptive import AdaptiveSearch
+from similar_fast.tree.endings import rerank
+from similar_fast.tree.explain import explain
+from similar_fast.tree.explanation import Explanation
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import TreeSettings
 from similar_fast.types import Score, Scores, SearchResult, Step
 
 __all__ = [

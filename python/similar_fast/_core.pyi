@@ -6,7 +6,7 @@ from typing import Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.tree_settings import TreeSettings
+from similar_fast.tree.settings import TreeSettings
 
 __all__ = [
     "AdaptiveSearch",

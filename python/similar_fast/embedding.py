@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.errors import InferenceError, ModelError
-from similar_fast.manifest import read_manifest
+from similar_fast.models.manifest import read_manifest
+from similar_fast.models.runtime import Provider, open_session
+from similar_fast.models.shipped import shipped_model
+from similar_fast.models.tokens import open_tokenizer, whole_text
 from similar_fast.prompts import FittedText, fit_tokens, passage_parts, query_parts
-from similar_fast.runtime import Provider, open_session
-from similar_fast.shipped import shipped_model
-from similar_fast.tokens import open_tokenizer, whole_text
 from similar_fast.types import Scores, Step
 
 __all__ = ["EmbeddingScorer", "TextEncoder"]

@@ -17,12 +17,12 @@ import msgspec
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
-from similar_fast.file_lock import lock_file
-from similar_fast.growing_file import cut_back, make_safe, open_growing
-from similar_fast.reward import RewardModel, ScoredRows
+from similar_fast.files.file_lock import lock_file
+from similar_fast.files.growing_file import cut_back, make_safe, open_growing
+from similar_fast.files.whole_file import write_whole
+from similar_fast.models.tokens import whole_text
+from similar_fast.reward.model import RewardModel, ScoredRows
 from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
-from similar_fast.tokens import whole_text
-from similar_fast.whole_file import write_whole
 
 __all__ = ["ScoreSummary", "check_start", "progress_path", "rejected_path", "score_file"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from similar_fast.tree_settings import TreeSettings as Config
+from similar_fast.tree.settings import TreeSettings as Config
 
 __all__ = ["MAX_VALUE", "Asked", "Config", "Edge", "F", "Path", "Refused", "Row", "Told"]
 

@@ -70,8 +70,8 @@ class _Aside:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Converts the file; 1 where a row was set aside."""
+    from similar_fast.files.whole_file import write_whole
     from similar_fast.srm.writers import check_suffix, write_data
-    from similar_fast.whole_file import write_whole
 
     check_suffix(args.target)
     refuse_inputs([args.source], args.target)

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Searches each task, prints what was chosen and why, and writes the report."""
     from similar_fast.envs.recorded import Recorded
     from similar_fast.report.search_page import write_report
-    from similar_fast.search import Search, SearchProgress
+    from similar_fast.search.search import Search, SearchProgress
 
     if not args.report.parent.is_dir():
         raise FileNotFoundError(f"the folder of --report is missing: {args.report.parent}")
@@ -95,7 +95,7 @@ def _scorer(name: str) -> "Scorer":
         from similar_fast.embedding import EmbeddingScorer
 
         return EmbeddingScorer()
-    from similar_fast.reward import RewardModel
+    from similar_fast.reward.model import RewardModel
 
     return RewardModel()
 

@@ -73,7 +73,7 @@ def _distribution(name: str) -> _Finding:
 
 
 def _inference() -> _Finding:
-    from similar_fast.runtime import available_providers
+    from similar_fast.models.runtime import available_providers
 
     try:
         return _Finding("inference", "ok", ", ".join(available_providers()))
@@ -82,7 +82,7 @@ def _inference() -> _Finding:
 
 
 def _reward_model() -> _Finding:
-    from similar_fast.reward import RewardModel
+    from similar_fast.reward.model import RewardModel
 
     try:
         model = RewardModel()

@@ -242,7 +242,7 @@ def _open_scorer(name: str, args: argparse.Namespace) -> "Scorer":
         if name.removeprefix("baseline:") not in _BASELINES:
             raise ValueError(f"--model is {name}; expected baseline: and {', '.join(_BASELINES)}")
         return open_baseline(name.removeprefix("baseline:"))
-    from similar_fast.reward import RewardModel
+    from similar_fast.reward.model import RewardModel
 
     return RewardModel(
         name,

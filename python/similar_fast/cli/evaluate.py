@@ -312,7 +312,7 @@ def _open_scorer(model: str, args: argparse.Namespace) -> "Scorer":
         from similar_fast.embedding import EmbeddingScorer
 
         return EmbeddingScorer(providers=args.device, threads=args.threads)
-    from similar_fast.reward import RewardModel
+    from similar_fast.reward.model import RewardModel
 
     return RewardModel(
         model,
@@ -338,8 +338,8 @@ def _write_rows(
 ) -> None:
     import msgspec
 
+    from similar_fast.files.whole_file import write_whole
     from similar_fast.srm.evaluate.rows import pair_row
-    from similar_fast.whole_file import write_whole
 
     lines: list[dict[str, Any]] = []
     for i, pair in enumerate(pairs):

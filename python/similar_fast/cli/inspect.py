@@ -10,7 +10,7 @@ from similar_fast.cli.output import Output, count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from similar_fast.manifest import Manifest, ModelFile, Piece, RewardSpec
+    from similar_fast.models.manifest import Manifest, ModelFile, Piece, RewardSpec
 
 __all__ = ["add_parser", "run"]
 
@@ -45,8 +45,8 @@ def add_parser(
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints what the manifest says."""
-    from similar_fast.manifest import kv_bytes_per_token, read_manifest
-    from similar_fast.shipped import shipped_model
+    from similar_fast.models.manifest import kv_bytes_per_token, read_manifest
+    from similar_fast.models.shipped import shipped_model
 
     folder = args.model or shipped_model("reward")
     manifest = read_manifest(folder, verify=not args.no_verify)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from similar_fast.errors import EnvError, ScorerError
-from similar_fast.search import CancelledRunError
+from similar_fast.search.search import CancelledRunError
 
 if TYPE_CHECKING:
-    from similar_fast.episodes import Episode
     from similar_fast.protocols import Environment
+    from similar_fast.search.episodes import Episode
     from similar_fast.types import SearchResult
 
 __all__ = ["Failure", "Play", "Played", "play_all"]

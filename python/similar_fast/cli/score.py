@@ -9,7 +9,7 @@ from similar_fast.cli.arguments import ExamplesFormatter, add_model_arguments
 from similar_fast.cli.output import Output, count
 
 if TYPE_CHECKING:
-    from similar_fast.reward import RewardModel
+    from similar_fast.reward.model import RewardModel
     from similar_fast.score_file import ScoreSummary
 
 __all__ = ["add_parser", "run"]
@@ -77,7 +77,7 @@ def add_parser(
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Scores the file; 1 where a row was rejected."""
-    from similar_fast.reward import RewardModel
+    from similar_fast.reward.model import RewardModel
     from similar_fast.score_file import check_start, rejected_path
 
     # Opening a model can take minutes; what cannot be begun is refused before.

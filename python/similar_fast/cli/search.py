@@ -27,8 +27,8 @@ from similar_fast.errors import EnvError, ModelError
 
 if TYPE_CHECKING:
     from similar_fast.envs.recorded import Recorded
-    from similar_fast.episodes import Episode
     from similar_fast.protocols import Environment, Scorer
+    from similar_fast.search.episodes import Episode
     from similar_fast.types import SearchResult
 
 __all__ = ["add_parser", "run"]
@@ -107,7 +107,7 @@ def add_parser(
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Plays what is missing and prints the success of each task."""
-    from similar_fast.episodes import EpisodeLog
+    from similar_fast.search.episodes import EpisodeLog
 
     _check(args)
     arm = args.name or _arm_name(args)
@@ -238,8 +238,8 @@ def _arm_name(args: argparse.Namespace) -> str:
 
 def _model_digest(args: argparse.Namespace) -> str:
     """The first characters of the SHA-256 of the model that will be loaded."""
-    from similar_fast.manifest import read_manifest
-    from similar_fast.shipped import shipped_model
+    from similar_fast.models.manifest import read_manifest
+    from similar_fast.models.shipped import shipped_model
 
     folder = args.model or shipped_model(args.scorer)
     manifest = read_manifest(folder, verify=False)
@@ -288,7 +288,7 @@ def _scorer(args: argparse.Namespace) -> "Scorer":
     if args.scorer == "random":
         return baselines.RandomScorer(args.seed)
     if args.scorer == "reward":
-        from similar_fast.reward import RewardModel
+        from similar_fast.reward.model import RewardModel
 
         return RewardModel(args.model)
     return EmbeddingScorer(args.model)
@@ -296,7 +296,7 @@ def _scorer(args: argparse.Namespace) -> "Scorer":
 
 def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
     """How one episode is played; the returned function is called from several threads."""
-    from similar_fast.episodes import Policy, RandomPolicy, ScoredPolicy, play
+    from similar_fast.search.episodes import Policy, RandomPolicy, ScoredPolicy, play
 
     if args.arm == "search":
         return _searcher(args, arm, bar)
@@ -324,8 +324,8 @@ def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
 
 
 def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
-    from similar_fast.episodes import run_search
-    from similar_fast.search import SearchProgress
+    from similar_fast.search.episodes import run_search
+    from similar_fast.search.search import SearchProgress
 
     search = make_search(args, _scorer(args))
 

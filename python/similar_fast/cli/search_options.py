@@ -7,7 +7,7 @@ from similar_fast.cli.arguments import dimension_weights
 
 if TYPE_CHECKING:
     from similar_fast.protocols import Scorer
-    from similar_fast.search import Search
+    from similar_fast.search.search import Search
     from similar_fast.types import SearchResult
 
 __all__ = [
@@ -170,7 +170,7 @@ def search_name(args: argparse.Namespace) -> str:
 
 def search_policy(args: argparse.Namespace) -> str:
     """The policy that the search will have, `auto` resolved."""
-    from similar_fast.run_settings import resolve_policy
+    from similar_fast.search.settings import resolve_policy
 
     return resolve_policy(args.policy, args.num_simulations)
 
@@ -181,7 +181,7 @@ def make_search(args: argparse.Namespace, scorer: "Scorer") -> "Search":
     Raises:
         ValueError: A setting is outside of its range.
     """
-    from similar_fast.search import Search
+    from similar_fast.search.search import Search
 
     settings = {name: getattr(args, name) for name in _SETTINGS}
     return Search(
@@ -195,14 +195,14 @@ def make_search(args: argparse.Namespace, scorer: "Scorer") -> "Search":
 
 def explanation_lines(result: "SearchResult") -> list[str]:
     """Why each action was committed, for people."""
-    from similar_fast.explain import explain_steps
+    from similar_fast.tree.explain import explain_steps
 
     return [f"  {line}" for step in explain_steps(result) for line in ("", *step.sentences)]
 
 
 def search_document(result: "SearchResult", *, is_explained: bool) -> dict[str, Any]:
     """What one search says of itself, for programs."""
-    from similar_fast.explain import explain_steps
+    from similar_fast.tree.explain import explain_steps
 
     document = {
         "task": result.task,

@@ -26,9 +26,9 @@ from similar_fast.collect.settings import CollectSettings, Target
 from similar_fast.collect.trie import Edge, Path, State
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
 from similar_fast.protocols import Environment
-from similar_fast.screens import priors_from_scores
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import TreeSettings
+from similar_fast.search.screens import priors_from_scores
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import TreeSettings
 from similar_fast.types import Action
 
 __all__ = ["Episode", "LabelledStep", "collect_episode"]

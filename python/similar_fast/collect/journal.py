@@ -16,9 +16,9 @@ from typing import Any
 from similar_fast.collect.rollouts import Counts
 from similar_fast.collect.worker import Unit, UnitResult
 from similar_fast.errors import DataError
-from similar_fast.file_lock import lock_file
-from similar_fast.growing_file import cut_back, make_safe, open_growing
-from similar_fast.whole_file import write_whole
+from similar_fast.files.file_lock import lock_file
+from similar_fast.files.growing_file import cut_back, make_safe, open_growing
+from similar_fast.files.whole_file import write_whole
 
 __all__ = ["EPISODES", "PLAN", "STEPS", "Journal", "sum_costs"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from similar_fast.collect.journal import EPISODES, PLAN, STEPS, sum_costs
 from similar_fast.dimensions import DIMENSIONS
+from similar_fast.files.whole_file import write_whole
 from similar_fast.records import SCHEMA_VERSION, StepRecord, decode_record
-from similar_fast.whole_file import write_whole
 
 __all__ = ["MANIFEST", "label_statistics", "write_manifest"]
 

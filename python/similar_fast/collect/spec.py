@@ -69,7 +69,7 @@ class WorkerSpec:
         """
         if self.model is None:
             return None
-        from similar_fast.manifest import read_manifest  # noqa: PLC0415  # as the model itself
+        from similar_fast.models.manifest import read_manifest  # noqa: PLC0415  # as the model itself
 
         return read_manifest(self.model, verify=False).fingerprint
 
@@ -102,7 +102,7 @@ class WorkerSpec:
         """Who plays, and the model's name and fingerprint."""
         if self.model is None:
             return LexicalScorer(), ""
-        from similar_fast.reward import RewardModel  # noqa: PLC0415  # loads onnxruntime
+        from similar_fast.reward.model import RewardModel  # noqa: PLC0415  # loads onnxruntime
 
         found = RewardModel(self.model, providers=self.device, threads=1)
         return found, f"{self.model.name}:{found.manifest.fingerprint[:8]}"

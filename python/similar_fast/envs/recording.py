@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from similar_fast.errors import DataError
+from similar_fast.files.whole_file import write_whole
 from similar_fast.types import Action, Element, Observation
-from similar_fast.whole_file import write_whole
 
 __all__ = [
     "Edge",

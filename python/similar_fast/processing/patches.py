@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.errors import DataError, ModelError
-from similar_fast.manifest import PatchSpec
+from similar_fast.models.manifest import PatchSpec
 from similar_fast.processing.pixels import normalize
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.manifest import TileSpec
+from similar_fast.models.manifest import TileSpec
 from similar_fast.processing.pixels import normalize
 
 if TYPE_CHECKING:

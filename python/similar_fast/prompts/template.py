@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from similar_fast.errors import ModelError
-from similar_fast.manifest import Piece
+from similar_fast.models.manifest import Piece
 
 __all__ = ["Template", "Written"]
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from similar_fast.errors import DataError, ModelError
 from similar_fast.kept import Kept
-from similar_fast.manifest import PromptSpec
+from similar_fast.models.manifest import PromptSpec
+from similar_fast.models.tokens import open_tokenizer, whole_text
 from similar_fast.prompts.cutting import MAX_CHARS_PER_TOKEN, StateTexts, fit_state
 from similar_fast.prompts.overlap import mark_action, mark_observation
 from similar_fast.prompts.template import Template, Written
-from similar_fast.tokens import open_tokenizer, whole_text
 from similar_fast.types import Step
 
 __all__ = ["Prompt", "PromptWriter"]

@@ -7,10 +7,10 @@ comes from the data stands in it as escaped text.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from similar_fast.files.whole_file import write_whole
 from similar_fast.report import benchmark_parts as parts
 from similar_fast.report.page import escaped, fill
 from similar_fast.srm.evaluate.evaluation import Comparison, Evaluation
-from similar_fast.whole_file import write_whole
 
 __all__ = ["render_benchmark", "write_benchmark"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from similar_fast.dimensions import DIMENSION_INFO, DIMENSIONS
-from similar_fast.explain import explain_steps
-from similar_fast.explanation import Explanation, Option
+from similar_fast.files.whole_file import write_whole
 from similar_fast.report.page import escaped, fill, part
+from similar_fast.tree.explain import explain_steps
+from similar_fast.tree.explanation import Explanation, Option
 from similar_fast.types import Score, SearchResult, SearchTreeNode
-from similar_fast.whole_file import write_whole
 
 __all__ = ["render_report", "write_report"]
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from similar_fast.errors import DataError
-from similar_fast.whole_file import whole_file
+from similar_fast.files.whole_file import whole_file
 
 __all__ = ["SUFFIXES", "check_row_suffix", "write_rows"]
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from similar_fast.errors import DataError
+from similar_fast.files.whole_file import write_whole
 from similar_fast.processing.images import MAX_BYTES
-from similar_fast.whole_file import write_whole
 
 __all__ = ["ScreenshotStore", "screenshot_name"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from similar_fast.errors import DataError
+from similar_fast.files.whole_file import whole_file
 from similar_fast.records import Record, encode_record
 from similar_fast.srm.parquet import has_nan, write_parquet
-from similar_fast.whole_file import whole_file
 
 __all__ = ["SUFFIXES", "check_suffix", "write_data"]
 

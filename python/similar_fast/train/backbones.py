@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers import AutoModel
 
 from similar_fast.errors import DataError, ModelError
-from similar_fast.manifest import Manifest
+from similar_fast.models.manifest import Manifest
 from similar_fast.prompts import Prompt, PromptWriter
 from similar_fast.train.drawing import drawing
 from similar_fast.types import Step

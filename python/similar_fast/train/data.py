@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS, Dimension
-from similar_fast.heads import LABEL_SCALES
+from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.records import PairRecord, Record, StepRecord, TrajectoryRecord
 from similar_fast.types import Step
 

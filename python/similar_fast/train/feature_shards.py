@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from similar_fast.errors import DataError
-from similar_fast.whole_file import write_whole
+from similar_fast.files.whole_file import write_whole
 
 __all__ = ["KEY_BYTES", "Shard", "read_keys", "read_shard", "shard_paths", "write_shard"]
 

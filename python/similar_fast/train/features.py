@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.errors import DataError
-from similar_fast.heads import HEADS_NAME, HEADS_WEIGHTS_NAME
-from similar_fast.manifest import HeadsSpec, Manifest
-from similar_fast.reward import RewardModel
+from similar_fast.models.heads import HEADS_NAME, HEADS_WEIGHTS_NAME
+from similar_fast.models.manifest import HeadsSpec, Manifest
+from similar_fast.reward.model import RewardModel
 from similar_fast.train.feature_shards import (
     KEY_BYTES,
     Shard,

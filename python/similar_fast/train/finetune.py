@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import ModelError
-from similar_fast.heads import Heads
+from similar_fast.models.heads import Heads
 from similar_fast.train.backbones import TorchBackbone
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.drawing import drawing, step_seed

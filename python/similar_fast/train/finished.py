@@ -10,8 +10,8 @@ import numpy as np
 
 from similar_fast.dimensions import DIMENSIONS, Dimension
 from similar_fast.errors import DataError
-from similar_fast.heads import HEADS_WEIGHTS_NAME, read_heads
-from similar_fast.manifest import CARD_NAME
+from similar_fast.models.heads import HEADS_WEIGHTS_NAME, read_heads
+from similar_fast.models.manifest import CARD_NAME
 from similar_fast.train.measures import Measured
 from similar_fast.train.metrics import DimensionFit
 from similar_fast.train.regression import AlphaFit, DimensionRegression, RegressionFit

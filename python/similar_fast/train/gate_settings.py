@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.heads import TEMPERATURE
+from similar_fast.models.heads import TEMPERATURE
 from similar_fast.train.heads import DROPOUT, GATE_WIDTHS
 
 __all__ = [

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from similar_fast.errors import DataError, ModelError
-from similar_fast.heads import Heads
 from similar_fast.metrics.pairs import accuracy
+from similar_fast.models.heads import Heads
 from similar_fast.train.drawing import drawing, step_seed
 from similar_fast.train.gate_settings import (
     GatePairs,

@@ -1,7 +1,7 @@
 """`HeadsModule`: the heads in torch, for training, for stage 0 and to hold an export against.
 
-The formula is that of `similar_fast.heads`. The names of the parameters are those of the tensors in
-`heads.safetensors`. Imports torch, of the extras `train` and of the export's `verify`.
+The formula is that of `similar_fast.models.heads`. The names of the parameters are those of the
+tensors in `heads.safetensors`. Imports torch, of the extras `train` and of the export's `verify`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.heads import TEMPERATURE, Heads, heads_of
+from similar_fast.models.heads import TEMPERATURE, Heads, heads_of
 from similar_fast.types import Scores
 
 __all__ = ["DROPOUT", "GATE_WIDTHS", "Gate", "HeadsModule", "Judged"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from similar_fast.dimensions import DIMENSIONS, Dimension
-from similar_fast.heads import LABEL_SCALES
+from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.finetune_settings import FinetuneSettings
 from similar_fast.train.sampling import Batch

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS, Dimension
-from similar_fast.heads import LABEL_SCALES
 from similar_fast.metrics.pairs import accuracy
+from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.metrics import DimensionFit, regression_metrics
 from similar_fast.types import Scores

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from similar_fast.errors import DataError
-from similar_fast.whole_file import write_whole
+from similar_fast.files.whole_file import write_whole
 
 __all__ = ["Saved", "load_module", "save_module"]
 

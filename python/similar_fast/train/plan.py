@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from similar_fast.errors import DataError
+from similar_fast.files.whole_file import write_whole
 from similar_fast.train.data import TrainingSet
 from similar_fast.train.settings import TrainSettings
-from similar_fast.whole_file import write_whole
 
 __all__ = ["PLAN_NAME", "check_out", "keep_plan"]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS, Dimension
-from similar_fast.heads import LABEL_SCALES, Heads
 from similar_fast.metrics.correlation import rank_correlation
+from similar_fast.models.heads import LABEL_SCALES, Heads
 from similar_fast.train.metrics import r2_score
 from similar_fast.train.split import hold_out
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from similar_fast.heads import Heads
-from similar_fast.manifest import Manifest
+from similar_fast.models.heads import Heads
+from similar_fast.models.manifest import Manifest
 from similar_fast.train.measures import Measured
 from similar_fast.train.regression import RegressionFit
 from similar_fast.train.settings import TrainSettings

@@ -31,12 +31,13 @@ from numpy.typing import NDArray
 from similar_fast_export.checkpoint import Checkpoint
 from similar_fast_export.reward_model import ExportOptions, export_reward_model
 
-from similar_fast.file_lock import lock_file
-from similar_fast.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
-from similar_fast.lexical_prior import add_lexical_prior
-from similar_fast.manifest import CARD_NAME, read_manifest
+from similar_fast.files.file_lock import lock_file
+from similar_fast.files.whole_file import write_whole
+from similar_fast.models.heads import HEADS_WEIGHTS_NAME, Heads, encode_heads
+from similar_fast.models.manifest import CARD_NAME, read_manifest
 from similar_fast.prompts.settings import write_prompt
-from similar_fast.reward import RewardModel
+from similar_fast.reward.lexical_prior import add_lexical_prior
+from similar_fast.reward.model import RewardModel
 from similar_fast.train.backbones import (
     check_adapters,
     check_backbone,
@@ -67,7 +68,6 @@ from similar_fast.train.settings import TrainSettings
 from similar_fast.train.shuffling import shuffled
 from similar_fast.train.split import draw_states, hold_out
 from similar_fast.train.tracking import Tracker
-from similar_fast.whole_file import write_whole
 
 __all__ = ["Progress", "train"]
 

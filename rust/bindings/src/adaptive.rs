@@ -44,7 +44,7 @@ type ArmColumns<'py> = (
     Column<'py, f64>,
 );
 
-/// A growing tree with open leaves; see `similar_fast.adaptive.AdaptiveSearch`.
+/// A growing tree with open leaves; see `similar_fast.tree.adaptive.AdaptiveSearch`.
 #[pyclass(frozen, name = "AdaptiveSearch", module = "similar_fast._core")]
 pub(crate) struct PyAdaptiveSearch {
     search: Mutex<AdaptiveSearch>,

@@ -68,7 +68,7 @@ impl OwnedRoot {
     }
 }
 
-/// A search tree with open leaves; see `similar_fast.tree_search.TreeSearch`.
+/// A search tree with open leaves; see `similar_fast.tree.search.TreeSearch`.
 #[pyclass(frozen, name = "TreeSearch", module = "similar_fast._core")]
 pub(crate) struct PyTreeSearch {
     search: Mutex<TreeSearch>,

@@ -14,7 +14,7 @@ enum Urgency {
     Name(String),
 }
 
-/// The attributes of `similar_fast.tree_settings.TreeSettings`, whose docstring explains them.
+/// The attributes of `similar_fast.tree.settings.TreeSettings`, whose docstring explains them.
 #[derive(FromPyObject)]
 pub(crate) struct Settings {
     policy: String,

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import ScorerError
+from similar_fast.models.tokens import whole_text
 from similar_fast.protocols import Scorer
-from similar_fast.reward import ScoredRows
+from similar_fast.reward.model import ScoredRows
 from similar_fast.scoring import call_scorer
 from similar_fast.srm.evaluate.evaluation import Cost, PairScores
 from similar_fast.srm.evaluate.plan import PairPlan
-from similar_fast.tokens import whole_text
 from similar_fast.types import Scores, Step
 
 __all__ = ["Report", "StepValues", "score_apart", "score_plan"]

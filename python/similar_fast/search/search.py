@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 
 from similar_fast.default_scorer import open_default_scorer
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.run_settings import CancelledRunError, RunPolicy, RunSettings, SearchProgress
 from similar_fast.scoring import candidate_steps, ranked, reweighted, score_steps
-from similar_fast.search_run import Run
+from similar_fast.search.run import Run
+from similar_fast.search.settings import CancelledRunError, RunPolicy, RunSettings, SearchProgress
 from similar_fast.types import Action, Observation, Ranked, SearchResult
 
 __all__ = ["CancelledRunError", "Search", "SearchProgress"]

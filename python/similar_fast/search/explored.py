@@ -4,9 +4,9 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from similar_fast.cursor import Path
-from similar_fast.growth import Edges, Growth, Pick
-from similar_fast.screens import Screen, TakenScreenshot
+from similar_fast.search.cursor import Path
+from similar_fast.search.growth import Edges, Growth, Pick
+from similar_fast.search.screens import Screen, TakenScreenshot
 from similar_fast.types import Observation, Score, SearchTreeNode
 
 __all__ = ["Arrival", "Explored", "Node", "Route"]

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.errors import InferenceError, SimilarFastError
-from similar_fast.pictures import PictureReader, Screenshot
 from similar_fast.prompts import Prompt, PromptWriter
-from similar_fast.states import StateRunner
+from similar_fast.reward.pictures import PictureReader, Screenshot
+from similar_fast.reward.states import StateRunner
+from similar_fast.reward.vision import Vision
 from similar_fast.types import Step
-from similar_fast.vision import Vision
 
 __all__ = ["FeatureReader", "Features"]
 

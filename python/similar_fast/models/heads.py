@@ -67,7 +67,7 @@ class Heads:
         label_scales: What the labels were multiplied by, in the order of `DIMENSIONS`.
         is_random: Whether they were drawn, not trained.
         lexical_prior: What the lexical overlap of a step counts in its task relevance, at least 0,
-            see `similar_fast.lexical_prior`. It is no part of what the graph computes.
+            see `similar_fast.reward.lexical_prior`. It is no part of what the graph computes.
     """
 
     regression: _Floats

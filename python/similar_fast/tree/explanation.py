@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
-from similar_fast.endings import RankedEnding
+from similar_fast.tree.endings import RankedEnding
 
 __all__ = ["DecidedBy", "Difference", "Explanation", "Option"]
 

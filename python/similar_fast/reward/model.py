@@ -12,22 +12,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.backbone import Backbone
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, SimilarFastError
-from similar_fast.features import FeatureReader, Features
 from similar_fast.kept import CacheStats
-from similar_fast.lexical_prior import add_lexical_prior
-from similar_fast.manifest import Manifest, RewardSpec, read_manifest
-from similar_fast.pictures import PictureReader
+from similar_fast.models.manifest import Manifest, RewardSpec, read_manifest
+from similar_fast.models.runtime import Provider
+from similar_fast.models.shipped import shipped_model
 from similar_fast.prompts import PromptWriter
-from similar_fast.runtime import Provider
+from similar_fast.reward.backbone import Backbone
+from similar_fast.reward.features import FeatureReader, Features
+from similar_fast.reward.lexical_prior import add_lexical_prior
+from similar_fast.reward.pictures import PictureReader
+from similar_fast.reward.state_cache import StateCache
+from similar_fast.reward.states import StateRunner
+from similar_fast.reward.vision import open_vision
 from similar_fast.scoring import ranked
-from similar_fast.shipped import shipped_model
-from similar_fast.state_cache import StateCache
-from similar_fast.states import StateRunner
 from similar_fast.types import Ranked, Scores, Step
-from similar_fast.vision import open_vision
 
 __all__ = ["RewardModel", "RewardStats", "ScoredRows"]
 

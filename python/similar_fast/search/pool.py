@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Self
 from similar_fast.batching import BatchingScorer, BatchingStats
 from similar_fast.errors import ScorerError
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.run_settings import CancelledRunError
-from similar_fast.search import Search
+from similar_fast.search.search import Search
+from similar_fast.search.settings import CancelledRunError
 from similar_fast.types import SearchResult
 
 __all__ = ["Job", "JobResult", "SearchPool"]

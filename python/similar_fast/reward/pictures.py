@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from similar_fast.errors import DataError, SimilarFastError
 from similar_fast.kept import Kept, PatientLock
+from similar_fast.models.runtime import Tensor, tensor_bytes
 from similar_fast.processing.images import image_key, image_size, open_image
-from similar_fast.runtime import Tensor, tensor_bytes
+from similar_fast.reward.vision import Grid, Vision
 from similar_fast.types import Step
-from similar_fast.vision import Grid, Vision
 
 __all__ = ["PictureReader", "Screenshot"]
 

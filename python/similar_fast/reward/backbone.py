@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import InferenceError, ModelError
-from similar_fast.heads import HEADS_NAME
-from similar_fast.manifest import Manifest, RewardSpec
-from similar_fast.runtime import Provider, Session, Tensor, open_session, to_host
+from similar_fast.models.heads import HEADS_NAME
+from similar_fast.models.manifest import Manifest, RewardSpec
+from similar_fast.models.runtime import Provider, Session, Tensor, open_session, to_host
 
 __all__ = ["Backbone", "HeadValues", "Row", "past_names", "shared_past"]
 

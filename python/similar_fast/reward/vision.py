@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.backbone import Backbone
 from similar_fast.errors import InferenceError
-from similar_fast.manifest import PatchSpec, TileSpec
-from similar_fast.prefix import rope_positions
+from similar_fast.models.manifest import PatchSpec, TileSpec
+from similar_fast.models.runtime import Tensor, to_host
 from similar_fast.processing.patches import cut_patches, resized_size
 from similar_fast.processing.tiles import lay_tiles, tile_canvas
-from similar_fast.runtime import Tensor, to_host
-from similar_fast.state_cache import PromptTokens
+from similar_fast.reward.backbone import Backbone
+from similar_fast.reward.prefix import rope_positions
+from similar_fast.reward.state_cache import PromptTokens
 
 if TYPE_CHECKING:
     from PIL.Image import Image

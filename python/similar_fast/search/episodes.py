@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from similar_fast.errors import DataError
-from similar_fast.file_lock import lock_file
+from similar_fast.files.file_lock import lock_file
 from similar_fast.protocols import Environment, Scorer
 from similar_fast.scoring import candidate_steps, score_steps
-from similar_fast.search import Search, SearchProgress
+from similar_fast.search.search import Search, SearchProgress
 from similar_fast.types import Action, Observation, SearchResult
 
 __all__ = [

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Literal, TypeAlias, get_args
 
-from similar_fast.cursor import Path
 from similar_fast.dimensions import DIMENSIONS
+from similar_fast.search.cursor import Path
 
 __all__ = ["CancelledRunError", "RunPolicy", "RunSettings", "SearchProgress", "resolve_policy"]
 

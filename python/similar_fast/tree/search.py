@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from similar_fast import _core
 from similar_fast.errors import SearchError
+from similar_fast.files.whole_file import write_whole
 from similar_fast.ragged import (
     RaggedCandidates,
     RaggedFloats,
@@ -29,10 +30,9 @@ from similar_fast.ragged import (
     state_keys,
     table,
 )
-from similar_fast.tree_columns import Children, Leaves
-from similar_fast.tree_objects import NodeObjects
-from similar_fast.tree_settings import TreeSettings
-from similar_fast.whole_file import write_whole
+from similar_fast.tree.columns import Children, Leaves
+from similar_fast.tree.objects import NodeObjects
+from similar_fast.tree.settings import TreeSettings
 
 __all__ = ["TreeSearch"]
 

@@ -12,12 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.errors import SearchError
-from similar_fast.run_settings import RunSettings
-from similar_fast.screens import Screen, priors_from_scores
-from similar_fast.tree_columns import EdgeState
-from similar_fast.tree_search import TreeSearch
+from similar_fast.search.screens import Screen, priors_from_scores
+from similar_fast.search.settings import RunSettings
+from similar_fast.tree.adaptive import AdaptiveSearch
+from similar_fast.tree.columns import EdgeState
+from similar_fast.tree.search import TreeSearch
 
 __all__ = ["AdaptiveGrowth", "Edges", "Found", "Growth", "Pick", "TreeGrowth", "plant"]
 

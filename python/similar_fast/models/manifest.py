@@ -200,7 +200,7 @@ class HeadsSpec:
         label_scales: What the labels of the five dimensions were multiplied by for training.
         is_random: Whether the heads were drawn at random: good for speed and parity, no quality.
         lexical_prior: What the lexical overlap of a step counts in its task relevance, see
-            `similar_fast.lexical_prior`; 0 for nothing.
+            `similar_fast.reward.lexical_prior`; 0 for nothing.
     """
 
     is_gated: bool

@@ -6,8 +6,8 @@ from itertools import pairwise
 from types import TracebackType
 from typing import Self, TypeVar
 
-from similar_fast.cursor import Budget, Cursor, Path, Seen
 from similar_fast.protocols import Environment
+from similar_fast.search.cursor import Budget, Cursor, Path, Seen
 
 __all__ = ["Walker", "Walkers"]
 

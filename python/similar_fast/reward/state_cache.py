@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from similar_fast.kept import CacheStats
-from similar_fast.prefix import PrefixIndex
-from similar_fast.runtime import Tensor
+from similar_fast.models.runtime import Tensor
+from similar_fast.reward.prefix import PrefixIndex
 
 __all__ = ["PromptTokens", "State", "StateCache"]
 

@@ -11,13 +11,13 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.backbone import Backbone, Row, shared_past
 from similar_fast.errors import InferenceError
 from similar_fast.kept import PatientLock
-from similar_fast.manifest import kv_bytes_per_token
-from similar_fast.prefix import Pack, pack
-from similar_fast.runtime import Tensor
-from similar_fast.state_cache import PromptTokens, State, StateCache
+from similar_fast.models.manifest import kv_bytes_per_token
+from similar_fast.models.runtime import Tensor
+from similar_fast.reward.backbone import Backbone, Row, shared_past
+from similar_fast.reward.prefix import Pack, pack
+from similar_fast.reward.state_cache import PromptTokens, State, StateCache
 
 __all__ = ["StateRunner"]
 

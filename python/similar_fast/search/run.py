@@ -8,15 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from similar_fast.cursor import BudgetSpentError, DivergedError, Path
-from similar_fast.explored import Arrival, Explored, Node, Route
-from similar_fast.growth import Found, Growth, Pick, plant
 from similar_fast.protocols import Environment, Proposer, Scorer
-from similar_fast.run_settings import CancelledRunError, RunSettings, SearchProgress
 from similar_fast.scoring import score_scale
-from similar_fast.screens import Screen, ScreenReader, with_picture
+from similar_fast.search.cursor import BudgetSpentError, DivergedError, Path
+from similar_fast.search.explored import Arrival, Explored, Node, Route
+from similar_fast.search.growth import Found, Growth, Pick, plant
+from similar_fast.search.screens import Screen, ScreenReader, with_picture
+from similar_fast.search.settings import CancelledRunError, RunSettings, SearchProgress
+from similar_fast.search.walkers import Walker, Walkers
 from similar_fast.types import Observation, SearchResult
-from similar_fast.walkers import Walker, Walkers
 
 __all__ = ["Run"]
 

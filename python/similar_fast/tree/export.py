@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.tree_columns import Children, EdgeState
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import channel_names
+from similar_fast.files.whole_file import write_whole
+from similar_fast.tree.adaptive import AdaptiveSearch
+from similar_fast.tree.columns import Children, EdgeState
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import channel_names
 from similar_fast.types import SearchResult, SearchTreeNode
-from similar_fast.whole_file import write_whole
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_fast.adaptive import AdaptiveSearch
 from similar_fast.dimensions import DIMENSIONS
-from similar_fast.endings import RankedEnding, rank_endings
-from similar_fast.explanation import DecidedBy, Explanation, Option
-from similar_fast.tree_columns import Children
-from similar_fast.tree_search import TreeSearch
-from similar_fast.tree_settings import channel_names
+from similar_fast.tree.adaptive import AdaptiveSearch
+from similar_fast.tree.columns import Children
+from similar_fast.tree.endings import RankedEnding, rank_endings
+from similar_fast.tree.explanation import DecidedBy, Explanation, Option
+from similar_fast.tree.search import TreeSearch
+from similar_fast.tree.settings import channel_names
 from similar_fast.types import SearchResult, SearchTreeNode
 
 __all__ = ["explain", "explain_steps"]

@@ -1,0 +1,1 @@
+"""What a model folder holds, and how it is opened."""

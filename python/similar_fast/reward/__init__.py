@@ -1,0 +1,1 @@
+"""The reward model: steps in, five dimensions and a total out."""

@@ -1,0 +1,1 @@
+"""The search of an agent: a scorer, a tree and the environments that it plays in."""
