@@ -35,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
 @pytest.fixture
 def shipped_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Called with `kind=folder`: the installed package then ships these models alone."""
-    from similar_fast import shipped  # noqa: PLC0415  # most tests need it not
+    from similar_fast.models import shipped  # noqa: PLC0415  # most tests need it not
 
     package = tmp_path / "similar_fast_mini"
     elsewhere = shipped.importlib.resources.files

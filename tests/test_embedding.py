@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from similar_fast import shipped
 from similar_fast.embedding import EmbeddingScorer
 from similar_fast.errors import InferenceError, ModelError
+from similar_fast.models import shipped
 from similar_fast.protocols import Scorer
 from similar_fast.types import Step
 
