@@ -141,7 +141,8 @@ def test_person_reads_how_good_it_is_and_what_comes_next(
     card = (out / "model" / "README.md").read_text("utf-8")
     for part in (
         "# toy-1",
-        "| backbone | bert, 64 wide, float16, sums in float32 |",
+        "| backbone | bert, 64 wide |",
+        "| weights, as the training exported them | float16, sums in float32 |",
         "| stages | fine-tuning (all layers, 2 epochs), regression, gate |",
         "| data | steps.jsonl |",
         "| trained on | 24 steps and 16 pairs of 2 tasks: click-0, click-2 |",
@@ -169,14 +170,15 @@ def test_heads_alone_are_trained_on_a_backbone_as_it_is(
 
     captured = capsys.readouterr()
     assert code == 0
-    assert "nothing is known of how good the model is" in captured.err
+    assert "so this training did not measure how good the model is" in captured.err
     assert not (out / "backbone").exists()
     weights = "model.safetensors"
     assert (out / "checkpoint" / weights).read_bytes() == (checkpoint / weights).read_bytes()
     card = (out / "model" / "README.md").read_text("utf-8")
     assert "it is a control and knows nothing" in card
     assert "| stages | regression |" in card
-    assert "| split | nothing is held out" in card
+    assert "| measured on | nothing: no task was held out |" in card
+    assert "| split | nothing is held out: this training did not measure how good" in card
 
 
 def test_checkpoint_takes_what_belongs_to_the_backbone_alone(

@@ -128,7 +128,7 @@ def test_wheel_builds_and_holds_the_model(tmp_path: Path) -> None:
     assert any(name.endswith("NOTICE") for name in names)
     assert offered.split("\n")[:2] == [
         "[similar_fast.scorers]",
-        "default = similar_fast.reward.model:RewardModel",
+        "default = similar_fast:RewardModel",
     ]
     assert model == (MODEL / "model.onnx").read_bytes()
 

@@ -25,7 +25,7 @@ from uplift.goals import (
     goals_without_figure,
 )
 from uplift.macro import Draws, common_seeds, interval
-from uplift.page import markdown
+from uplift.page import document, markdown
 from uplift.table import MAIN_SEEDS, SEEN_SEEDS, Cell, cells, side_rows
 from uplift_rows import row, rows
 
@@ -239,7 +239,7 @@ def test_gain_has_no_verdict_until_every_baseline_that_might_be_best_has_played(
     assert (found.is_met, found.missing) == (None, ("embedding-greedy lacks 240 of 240 rows",))
 
 
-def test_goals_without_a_figure_say_whose_rows_are_missing() -> None:
+def test_goals_without_a_figure_say_what_is_missing() -> None:
     guard = rows("mini-guard", lambda *_: True)
     search = rows("mini-search-128", lambda *_: True)
     oracle = rows("oracle", lambda *_: False)
@@ -251,16 +251,36 @@ def test_goals_without_a_figure_say_whose_rows_are_missing() -> None:
 
     assert why == {
         ("difference", "heuristic-argmax"): "heuristic-argmax has no rows",
-        ("difference", "heuristic-search-128"): "no pair of task and seed was played by both",
+        ("difference", "heuristic-search-128"): "no task and seed was played by all of "
+        "mini-search-128 and heuristic-search-128",
         ("difference", "embedding-search-128"): "embedding-search-128 has no rows",
-        ("share", "oracle"): "oracle solved nothing",
-        ("gain", "best greedy baseline"): "best greedy baseline has no rows",
+        ("share", "oracle"): "oracle solved none of what both have played",
+        ("gain", "best greedy baseline"): "no baseline has rows",
     }
     assert [it.why for it in alone[1:]] == ["mini-search-128 has no rows"] * 6
+    assert (alone[-1].right, alone[-1].goal) == ("best greedy baseline", "at least 36")
+    page = markdown([cell], ["mini"])
     assert (
-        "mini-search-128 - embedding-search-128, points (embedding-search-128 has no rows)"
-        in markdown([cell], ["mini"])
+        "- embedding-search-128 has no rows: mini-search-128 - embedding-search-128, poin" in page
     )
+    (told,) = document([cell], ["mini"])
+    assert [it["why"] for it in told["goals_without_figure"]] == list(why.values())
+
+
+def test_goals_without_a_figure_know_trainings_from_models() -> None:
+    cell = cell_of(
+        rows("mini-s0-guard", lambda *_: True),
+        rows("mini-s1-search-128", lambda *_: True, seeds=[3030]),
+        rows("mini-s2-search-128", lambda *_: True, seeds=[3031]),
+        rows("heuristic-argmax", lambda *_: True, seeds=[3049]),
+        rows("oracle", lambda *_: True, seeds=[3030]),
+    )
+
+    why = {(it.kind, it.right): it.why for it in goals_without_figure(cell, "mini")}
+
+    assert why["difference", "mini-guard"] == "no training has rows of both"
+    assert why["success", None] == "no task and seed was played by all of mini-search-128"
+    assert why["gain", "best greedy baseline"].endswith("mini-search-128 and heuristic-argmax")
 
 
 def test_figures_without_a_goal_lack_nothing() -> None:

@@ -16,7 +16,7 @@ __all__ = [
     "GREEDY_BASELINES",
     "MIN_TRAININGS",
     "SEARCHING_BASELINES",
-    "Absent",
+    "AbsentGoal",
     "Comparison",
     "Result",
     "compare",
@@ -37,6 +37,7 @@ SEARCHING_BASELINES = tuple(
 """Who searches without a trained model."""
 
 _BEST_GREEDY, _BEST_OF_ALL = "best greedy baseline", "best baseline, searches included"
+_OWN_WAYS = ("greedy", "guard")
 _CHOSEN_FROM = {
     _BEST_GREEDY: GREEDY_BASELINES,
     _BEST_OF_ALL: (*GREEDY_BASELINES, *SEARCHING_BASELINES),
@@ -64,7 +65,7 @@ class Comparison:
         way: `guard`, `search-128`, of the model.
         kind: `success` in percent; `difference` in points; `share`, the one over the other, in
             percent; `gain`, how much of the other it is more, in percent.
-        other: The other arm; `guard` is the model's own; None for no other.
+        other: The other arm; `guard` and `greedy` are the model's own; None for no other.
         goals: By group of tasks; a comparison without a goal is only shown.
     """
 
@@ -140,20 +141,31 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class AbsentGoal:
     """A goal that there is no figure for.
 
     Attributes:
         left: The model's side.
         kind: As in `Comparison`.
-        right: The other side; None for no other.
+        right: The other side, as the comparison names it; None for no other.
+        goal: In words.
         why: What is missing, in words.
     """
 
     left: str
     kind: Kind
     right: str | None
+    goal: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """Both sides of a comparison, and the draws of what both have played."""
+
+    left: Side
+    right: Side | None
+    draws: Draws
 
 
 def compare(cell: Cell, model: str) -> list[Result]:
@@ -167,49 +179,57 @@ def compare(cell: Cell, model: str) -> list[Result]:
     return [result for result in results if result is not None]
 
 
-def goals_without_figure(cell: Cell, model: str) -> list[Absent]:
+def goals_without_figure(cell: Cell, model: str) -> list[AbsentGoal]:
     """The goals of the cell's group that no figure is there for, in the order of `COMPARISONS`.
 
     Args:
         cell: The rows of a group of tasks and a range of seeds.
         model: The model's name, without its training seed.
     """
-    return [
-        Absent(f"{model}-{it.way}", it.kind, _name_of(it.other, model), _why(cell, model, it))
-        for it in COMPARISONS
-        if cell.group in it.goals and _compare(cell, model, it) is None
-    ]
+    absent = []
+    for it in COMPARISONS:
+        goal = it.goals.get(cell.group)
+        if goal is not None and isinstance(why := _match(cell, model, it), str):
+            left, right = f"{model}-{it.way}", _name_of(cell, model, it.other)
+            absent.append(AbsentGoal(left, it.kind, right, _words(goal), why))
+    return absent
 
 
-def _name_of(other: str | None, model: str) -> str | None:
-    return f"{model}-{other}" if other in ("greedy", "guard") else other
-
-
-def _why(cell: Cell, model: str, comparison: Comparison) -> str:
-    left = f"{model}-{comparison.way}"
-    if left not in cell.sides:
-        return f"{left} has no rows"
+def _match(cell: Cell, model: str, comparison: Comparison) -> _Matched | str:
+    """Both sides of a comparison, or why there is none to make."""
+    left = cell.sides.get(f"{model}-{comparison.way}")
+    if left is None:
+        return f"{model}-{comparison.way} has no rows"
     right = _other(cell, model, comparison.other)
-    if right is None:
-        return f"{_name_of(comparison.other, model)} has no rows"
-    if not common_seeds([*cell.sides[left].members, *right.members]):
-        return "no pair of task and seed was played by both"
-    return f"{right.name} solved nothing"
+    if right is None and comparison.other is not None:
+        is_choice = comparison.other in _CHOSEN_FROM
+        name = _name_of(cell, model, comparison.other)
+        return "no baseline has rows" if is_choice else f"{name} has no rows"
+    if right is not None and right.name == f"{model}-{comparison.other}":
+        left, right = _same_trainings(left, right)
+        if not left.members:
+            return "no training has rows of both"
+    seeds = common_seeds([*left.members, *(() if right is None else right.members)])
+    if not seeds:
+        others = "" if right is None else f" and {right.name}"
+        return f"no task and seed was played by all of {left.name}{others}"
+    draws = Draws(seeds)
+    if right is not None and comparison.kind != "difference" and not _has_success(draws, right):
+        return f"{right.name} solved none of what both have played"
+    return _Matched(left, right, draws)
+
+
+def _name_of(cell: Cell, model: str, other: str | None) -> str | None:
+    """The other side's name: the model's own way to play, an arm, or a choice among arms."""
+    is_own = other in _OWN_WAYS or f"{model}-{other}" in cell.sides
+    return f"{model}-{other}" if is_own else other
 
 
 def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
-    left = cell.sides.get(f"{model}-{comparison.way}")
-    right = _other(cell, model, comparison.other)
-    if left is None or (right is None and comparison.other is not None):
+    matched = _match(cell, model, comparison)
+    if isinstance(matched, str):
         return None
-    if right is not None and right.name == f"{model}-{comparison.other}":
-        left, right = _same_trainings(left, right)
-    seeds = common_seeds([*left.members, *(() if right is None else right.members)])
-    if not seeds:
-        return None
-    draws = Draws(seeds)
-    if right is not None and comparison.kind != "difference" and not _has_success(draws, right):
-        return None
+    left, right, draws = matched.left, matched.right, matched.draws
     value, bounds = _figure(draws, comparison.kind, left, right, has_new_members=True)
     _, of_these = _figure(draws, comparison.kind, left, right, has_new_members=False)
     goal = comparison.goals.get(cell.group)

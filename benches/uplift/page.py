@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from uplift.goals import MIN_TRAININGS, Absent, Result, compare, goals_without_figure
+from uplift.goals import MIN_TRAININGS, AbsentGoal, Result, compare, goals_without_figure
 from uplift.table import Cell, Side, SideRow, side_rows
 
 __all__ = ["document", "markdown"]
@@ -43,7 +43,7 @@ def markdown(found: Iterable[Cell], models: Sequence[str]) -> str:
             if results := compare(cell, model):
                 lines += [*_goals(cell, results), ""]
             if absent := goals_without_figure(cell, model):
-                lines += [f"Goals without a figure: {'; '.join(map(_absent, absent))}.", ""]
+                lines += [*_absent(absent), ""]
         lines += [*_tasks(cell, rows), ""]
     return "\n".join(lines)
 
@@ -101,8 +101,17 @@ def _goals(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
     )
 
 
-def _absent(goal: Absent) -> str:
-    return f"{_NAMES[goal.kind].format(left=goal.left, right=goal.right)} ({goal.why})"
+def _absent(goals: Sequence[AbsentGoal]) -> Iterator[str]:
+    """Goals without a figure, those with one reason together."""
+    yield "Goals without a figure:"
+    yield ""
+    for why in dict.fromkeys(goal.why for goal in goals):
+        named = (
+            f"{_NAMES[goal.kind].format(left=goal.left, right=goal.right)} ({goal.goal})"
+            for goal in goals
+            if goal.why == why
+        )
+        yield f"- {why}: {'; '.join(named)}"
 
 
 def _verdict(result: Result) -> str:

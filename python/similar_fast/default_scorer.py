@@ -4,7 +4,7 @@ It declares an entry point called `default` in the group `similar_fast.scorers`,
 anything that returns a `Scorer` when it is called without arguments; in a pyproject.toml:
 
     [project.entry-points."similar_fast.scorers"]
-    default = "similar_fast.reward.model:RewardModel"
+    default = "similar_fast:RewardModel"
 
 So does `similar-fast-mini`. Nothing but this one entry point is imported, and only when it is asked
 for.

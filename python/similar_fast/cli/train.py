@@ -236,7 +236,7 @@ def _print(output: Output, args: argparse.Namespace, result: "TrainResult") -> N
         f"{count(result.training_pairs, 'pair')} of {tasks}"
     )
     if result.plain is None:
-        output.note("nothing was held out, so that nothing is known of how good the model is")
+        output.note("nothing was held out, so this training did not measure how good the model is")
     else:
         title = f"on {count(result.plain.steps, 'step')} {_HELD_OUT[result.split_by]}"
         columns = ("", "R2", "Spearman", "pairs", "right %")

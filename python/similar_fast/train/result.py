@@ -31,7 +31,7 @@ SplitBy = Literal["task", "episode", "none"]
 _SPLITS = {
     "task": "whole tasks are held out",
     "episode": "episodes of the one task are held out: nothing is known of other tasks",
-    "none": "nothing is held out, so the training itself tells nothing of how good it is",
+    "none": "nothing is held out: this training did not measure how good the model is",
 }
 
 
@@ -105,7 +105,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         settings: What the run was made with.
         manifest: Of the exported model.
     """
-    validation = ", ".join(document["validation_tasks"]) or "no task of its own"
+    validation = ", ".join(document["validation_tasks"]) or "nothing: no task was held out"
     tasks = document["training_tasks"]
     trained_on = (
         f"{document['training_steps']:,} steps and {document['training_pairs']:,} pairs of "

@@ -1,1 +1,1 @@
-"""The search trees over the core, by ask and tell, and what they tell of themselves."""
+"""The search trees over the core, by ask and tell; their explanation and export."""
