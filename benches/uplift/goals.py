@@ -161,11 +161,11 @@ class AbsentGoal:
 
 @dataclass(frozen=True, slots=True)
 class _Matched:
-    """Both sides of a comparison, and the draws of what both have played."""
+    """Both sides of a comparison, and the seeds of each task that both have played."""
 
     left: Side
     right: Side | None
-    draws: Draws
+    seeds: Mapping[str, Sequence[int]]
 
 
 def compare(cell: Cell, model: str) -> list[Result]:
@@ -190,7 +190,8 @@ def goals_without_figure(cell: Cell, model: str) -> list[AbsentGoal]:
     for it in COMPARISONS:
         goal = it.goals.get(cell.group)
         if goal is not None and isinstance(why := _match(cell, model, it), str):
-            left, right = f"{model}-{it.way}", _name_of(cell, model, it.other)
+            left = f"{model}-{it.way}"
+            right = None if it.other is None else _name_of(model, it.other)
             absent.append(AbsentGoal(left, it.kind, right, _words(goal), why))
     return absent
 
@@ -203,9 +204,9 @@ def _match(cell: Cell, model: str, comparison: Comparison) -> _Matched | str:
     right = _other(cell, model, comparison.other)
     if right is None and comparison.other is not None:
         is_choice = comparison.other in _CHOSEN_FROM
-        name = _name_of(cell, model, comparison.other)
+        name = _name_of(model, comparison.other)
         return "no baseline has rows" if is_choice else f"{name} has no rows"
-    if right is not None and right.name == f"{model}-{comparison.other}":
+    if right is not None and comparison.other in _OWN_WAYS:
         left, right = _same_trainings(left, right)
         if not left.members:
             return "no training has rows of both"
@@ -213,23 +214,21 @@ def _match(cell: Cell, model: str, comparison: Comparison) -> _Matched | str:
     if not seeds:
         others = "" if right is None else f" and {right.name}"
         return f"no task and seed was played by all of {left.name}{others}"
-    draws = Draws(seeds)
-    if right is not None and comparison.kind != "difference" and not _has_success(draws, right):
+    if right is not None and comparison.kind != "difference" and not _has_success(seeds, right):
         return f"{right.name} solved none of what both have played"
-    return _Matched(left, right, draws)
+    return _Matched(left, right, seeds)
 
 
-def _name_of(cell: Cell, model: str, other: str | None) -> str | None:
+def _name_of(model: str, other: str) -> str:
     """The other side's name: the model's own way to play, an arm, or a choice among arms."""
-    is_own = other in _OWN_WAYS or f"{model}-{other}" in cell.sides
-    return f"{model}-{other}" if is_own else other
+    return f"{model}-{other}" if other in _OWN_WAYS else other
 
 
 def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
     matched = _match(cell, model, comparison)
     if isinstance(matched, str):
         return None
-    left, right, draws = matched.left, matched.right, matched.draws
+    left, right, draws = matched.left, matched.right, Draws(matched.seeds)
     value, bounds = _figure(draws, comparison.kind, left, right, has_new_members=True)
     _, of_these = _figure(draws, comparison.kind, left, right, has_new_members=False)
     goal = comparison.goals.get(cell.group)
@@ -275,7 +274,7 @@ def _other(cell: Cell, model: str, name: str | None) -> Side | None:
     if name in _CHOSEN_FROM:
         rows = [row for row in side_rows(cell) if row.name in _CHOSEN_FROM[name]]
         return cell.sides[max(rows, key=lambda row: row.success).name] if rows else None
-    return cell.sides.get(f"{model}-{name}") or cell.sides.get(name)
+    return cell.sides.get(_name_of(model, name))
 
 
 def _same_trainings(left: Side, right: Side) -> tuple[Side, Side]:
@@ -291,8 +290,9 @@ def _same_trainings(left: Side, right: Side) -> tuple[Side, Side]:
     return kept(left, ways[0]), kept(right, ways[1])
 
 
-def _has_success(draws: Draws, side: Side) -> bool:
-    return draws.macro(side.successes)[0] > 0
+def _has_success(seeds: Mapping[str, Sequence[int]], side: Side) -> bool:
+    pairs = [(task, seed) for task, found in seeds.items() for seed in found]
+    return any(rows[pair].success for rows in side.members for pair in pairs)
 
 
 def _figure(
