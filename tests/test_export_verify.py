@@ -102,6 +102,23 @@ def test_verify_refuses_heads_that_compute_something_else(
         export(checkpoint, tmp_path / "m", verify=True)
 
 
+def test_verify_measures_a_difference_by_the_size_of_the_scores(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = reward_model.random_heads
+
+    def large_heads(hidden_size: int, seed: int) -> Heads:
+        heads = drawn(hidden_size, seed)
+        return replace(heads, regression=heads.regression * 1000)
+
+    monkeypatch.setattr(reward_model, "random_heads", large_heads)
+
+    manifest = export(exported("bert")[0], tmp_path / "m", verify=True)
+
+    assert np.abs(scores(tmp_path / "m", "bert")).max() > 100
+    assert manifest.checks["transformers_max_error_dims"] > 1e-4
+
+
 def test_verify_refuses_a_checkpoint_of_another_family(exported: Export) -> None:
     with pytest.raises(ModelError, match=r"of the family 'bert'; .* of 'qwen2'"):
         check_scores(exported("qwen2")[1], exported("bert")[0], dtype="fp32", seed=0)
