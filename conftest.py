@@ -1,6 +1,10 @@
-"""Benches are tests unless they are asked for: they run once, assert their answer, time nothing."""
+"""No test is timed: a bench runs once unless it is asked for, hypothesis sets no deadline."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(tryfirst=True)

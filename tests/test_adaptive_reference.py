@@ -123,7 +123,7 @@ def rows_of(data: st.DataObject, leaves: list[int]) -> list[tuple[int, float | N
     return rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(CONFIGS, st.none() | VALUES, st.lists(st.sampled_from(STEPS), max_size=25), st.data())
 def test_core_makes_the_tree_of_the_reference(
     config: Config, root_value: float | None, steps: list[str], data: st.DataObject

@@ -20,7 +20,7 @@ from batching_scorers import (
     steps,
     until,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from similar_fast.batching import BatchingScorer, Histogram
 from similar_fast.batching.requests import Request
@@ -336,7 +336,6 @@ def test_stats_tell_how_long_steps_waited() -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1), st.floats(0, 100))
-@settings(deadline=None)
 def test_percentile_is_the_edge_above_the_value(values: list[int], q: float) -> None:
     bars = np.bincount([value.bit_length() for value in values], minlength=40)
     histogram = Histogram(bars, unit=0.001)

@@ -294,7 +294,7 @@ def test_row_of_a_product_does_not_depend_on_its_neighbours(tmp_path: Path, dtyp
     assert np.allclose(run(tmp_path / "g.onnx", x=loud)[:1], together[:1], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bits=st.sampled_from([4, 8]), seed=st.integers(0, 999), power=st.integers(-20, 20))
 def test_prop_quantised_weight_is_within_one_step(bits: int, seed: int, power: int) -> None:
     matrix = draw(3, 2 * BLOCK_SIZE, seed=seed) * np.float32(2.0**power)

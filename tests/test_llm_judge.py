@@ -170,7 +170,7 @@ def test_judge_labels_what_is_collected(make_client: MakeClient) -> None:
         assert record.labels.coherence == (record.step > 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), max_size=12))
 def test_prop_a_judgement_depends_on_its_case_alone_and_each_is_asked_once(
     make_client: MakeClient, pairs: list[tuple[str, str]]

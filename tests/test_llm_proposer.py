@@ -231,7 +231,7 @@ ITEM = JSON | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(ITEM, max_size=8))
 def test_prop_whatever_the_model_names_every_candidate_can_be_carried_out(
     make_client: MakeClient, items: list[Any]

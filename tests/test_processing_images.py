@@ -228,7 +228,7 @@ def test_bombs_take_less_than_48_mebibytes_and_two_seconds(tmp_path: Path) -> No
 
 
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_altered_bytes_give_a_picture_or_a_data_error(form: str, draws: st.DataObject) -> None:
     data = bytearray(encode(draw(12, 7, mode="RGB" if form == "JPEG" else "RGBA"), form))

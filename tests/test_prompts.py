@@ -364,7 +364,7 @@ def test_text_of_20_mb_takes_bounded_time_and_memory(
     assert len(writer._prefixes) == 1  # so large a state is not kept
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(step=STEPS, action=TEXTS, family=st.sampled_from(FAMILIES), image=st.integers(0, 3))
 def test_prefix_tells_of_the_state_alone_and_suffix_of_the_action_alone(
     make_writer: Make, step: Step, action: str, family: str, image: int
@@ -386,7 +386,7 @@ def test_prefix_tells_of_the_state_alone_and_suffix_of_the_action_alone(
     assert prompt.num_cut == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=st.lists(STEPS, max_size=6),
     family=st.sampled_from(FAMILIES),
@@ -409,7 +409,7 @@ def test_writing_all_is_writing_one_by_one(
         assert [getattr(x, name) for x in together] == [getattr(x, name) for x in alone]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     step=STEPS, repeat=st.integers(1, 30), positions=st.integers(60, 260), image=st.integers(0, 9)
 )

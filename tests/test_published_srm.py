@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import published_srm
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from published.actions import Action, parse, without_numbers
@@ -149,7 +149,6 @@ def test_copies_and_templates_are_one_group(tmp_path: Path) -> None:
     assert len(set(groups.values())) == 4
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=30), num_folds=st.integers(2, 12))
 def test_prop_folds_hold_whole_groups(sizes: list[int], num_folds: int) -> None:
     groups = {f"{g}-{i}": f"{g}-0" for g in range(len(sizes)) for i in range(2)}

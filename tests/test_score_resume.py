@@ -195,9 +195,7 @@ LINE = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(LINE, max_size=12),
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),

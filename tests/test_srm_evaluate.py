@@ -97,7 +97,7 @@ def test_a_trajectory_is_the_mean_of_the_plain_sums_each_step_with_those_before_
     assert steps == {"1 a": (), "5 b": ("1 a",), "2 c": ()}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 50), batch_size=st.integers(1, 40), has_dims=st.booleans())
 def test_prop_values_do_not_depend_on_batches_or_order(
     *, seed: int, batch_size: int, has_dims: bool
@@ -221,7 +221,7 @@ def test_tasks_of_one_name_in_two_places_are_two() -> None:
     assert set(found.places) == {"shop linux", "shop windows"}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.data())
 def test_prop_swapping_the_sides_turns_each_accuracy_round(seed: int, data: st.DataObject) -> None:
     pairs = random_pairs(seed, n=40)

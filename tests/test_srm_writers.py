@@ -21,7 +21,7 @@ from similar_fast.srm.readers import read_data
 from similar_fast.srm.writers import SUFFIXES, write_data
 from srm_records import FIVE, records, step, trajectory
 
-SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

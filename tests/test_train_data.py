@@ -26,7 +26,7 @@ from similar_fast.train.shuffling import shuffled
 from train_data import clicks
 
 SCALES = np.array(LABEL_SCALES)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 ALL = PairSettings(min_difference=1e-9, min_rollouts=0, max_per_state=None)
 
 grid = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])

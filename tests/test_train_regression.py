@@ -132,7 +132,7 @@ def test_label_scales_are_in_the_order_of_the_dimensions() -> None:
 
 
 @given(seed=st.integers(0, 10_000), column=st.integers(0, 4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_prop_missing_labels_never_leak(seed: int, column: int) -> None:
     hidden, labels, groups = drawn(60, 8, seed=seed, missing=0.3)
     rng = np.random.default_rng(seed)

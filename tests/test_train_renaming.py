@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from similar_fast.records import Labels, StepRecord
 from similar_fast.train.data import training_set
@@ -48,7 +48,6 @@ def shape(word: str) -> tuple[bool, ...]:
     return word.isdigit(), word.islower(), word.istitle()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5), st.integers(0, 2**32))
 def test_names_are_exchanged_everywhere_alike_and_words_of_the_task_stay(i: int, seed: int) -> None:
     steps = [replace(s, history=(f'type "{NAMES[i]}"',)) for s in ROWS.steps[2 * i : 2 * i + 2]]

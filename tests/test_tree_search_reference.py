@@ -24,7 +24,7 @@ def walk_together(rng: random.Random, folder: pytest.TempPathFactory, *, most: i
         pair.make(walk.call())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rng=st.randoms(use_true_random=False))
 def test_any_calls_give_the_reference_tree(
     tmp_path_factory: pytest.TempPathFactory, rng: random.Random

@@ -234,7 +234,7 @@ def test_fingerprint_of_a_baseline_is_that_of_its_scores(monkeypatch: pytest.Mon
 ROWS = [row("a", task, seed) for task in ("x", "y") for seed in range(3)]
 
 
-@settings(max_examples=20, deadline=None)  # it writes files
+@settings(max_examples=20)  # it writes files
 @given(st.permutations(ROWS), st.integers(0, 6))
 def test_pack_gives_the_same_bytes_in_any_order_and_any_number_of_goes(
     tmp_path_factory: pytest.TempPathFactory, order: list[Episode], cut: int
