@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from similar_fast.envs import miniwob
 from similar_fast.envs.browser import EXECUTABLE_NAMES, EXECUTABLE_VARIABLE, Browser
 from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, MiniWob, screen_digest, tasks
 from similar_fast.envs.recorded import Recorded
@@ -395,6 +397,28 @@ def test_close_leaves_no_process_and_no_folder() -> None:
 
     assert {process.pid for process in descendants()} <= processes
     assert not any(folder.exists() for folder in folders)
+
+
+@pytest.mark.parametrize("task", [*TRAIN_TASKS, *HELD_OUT_TASKS, "click-dialog-2"])
+def test_written_page_shows_what_the_loaded_one_shows(
+    env: MiniWob, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [random_walk(env, task, seed) for seed in (4000, 4001)]
+
+    monkeypatch.setattr(miniwob, "whole_page_of", lambda _task: None)
+
+    assert [random_walk(env, task, seed) for seed in (4000, 4001)] == written
+
+
+def random_walk(env: MiniWob, task: str, seed: int) -> list[str]:
+    """Up to five actions of a seeded choice; what each screen stands for, and each error."""
+    rng = random.Random(f"{task}:{seed}")
+    env.reset(task, seed=seed)
+    walk = [env.replay_digest]
+    while (candidates := env.candidates()) and len(walk) <= 5:
+        result = env.step(rng.choice(candidates))
+        walk.append(f"{env.replay_digest} {result.error}")
+    return walk
 
 
 def test_exit_without_close_leaves_no_folder(tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_propose_single_list_offers_the_options_that_are_not_selected() -> None:
     assert str(actions[0]) == 'select "Oslo" in combobox "city" (has "Rome")'
 
 
+def test_propose_list_offers_no_option_without_a_text() -> None:
+    menu = Element("combobox", "city", 0, "select", options=("", "Rome"))
+
+    actions = RuleProposer().propose(screen("Select Rome.", menu))
+
+    assert keys(actions) == [("select", "city", "Rome")]
+
+
 def test_propose_multiple_list_offers_selected_options_too() -> None:
     menu = Element(
         "combobox", "", 0, "select", options=("a", "b"), selected=("a",), is_multiple=True

@@ -86,7 +86,7 @@ def _arguments(element: Element, strings: Sequence[str]) -> Iterator[str | None]
             yield None
         case "select":
             for option in element.options:
-                if element.is_multiple or option not in element.selected:
+                if option and (element.is_multiple or option not in element.selected):
                     yield option
 
 

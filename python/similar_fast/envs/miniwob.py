@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from similar_fast.envs.browser import Browser, Page, PageLostError
+from similar_fast.envs.whole_page import whole_page
 from similar_fast.errors import EnvError
 from similar_fast.proposers import RuleProposer, describe_screen
 from similar_fast.protocols import Proposer
@@ -57,7 +58,6 @@ HELD_OUT_TASKS = (
 
 WIDTH, HEIGHT = 332, 214
 FOLDER = Path(__file__).parent / "page"
-HOST = FOLDER / "host.html"
 SCRIPTS = ("clock.js", "screen.js", "episode.js")
 MAX_RELAUNCHES = 3
 MAX_PAGE_RESETS = 100  # browser and driver keep a little of every frame that a page ever had
@@ -68,13 +68,20 @@ T = TypeVar("T")
 
 
 @cache
-def _pages() -> dict[str, str]:
-    """Each task's address."""
+def _pages() -> dict[str, Path]:
+    """Each task's page."""
     package = importlib.util.find_spec("miniwob")
     if package is None or package.origin is None:
         raise ImportError('MiniWoB++ needs `pip install "similar-fast[envs]"`')
     folder = Path(package.origin).parent / "html" / "miniwob"
-    return {path.stem: path.as_uri() for path in sorted(folder.glob("*.html"))}
+    return {path.stem: path for path in sorted(folder.glob("*.html"))}
+
+
+@cache
+def whole_page_of(task: str) -> str | None:
+    """The whole page of a task, as a JSON text; None where it has to be opened by its address."""
+    page = whole_page(_pages()[task])
+    return None if page is None else json.dumps(page)
 
 
 def tasks() -> tuple[str, ...]:
@@ -148,6 +155,7 @@ class MiniWob:
         self._proposer = proposer or RuleProposer()
         self._page: Page | None = None
         self._page_resets = 0
+        self._kept: set[str] = set()
         self._episode: tuple[str, int] | None = None
         self._actions: list[Action] = []
         self._screens: list[_Screen] = []
@@ -258,8 +266,18 @@ class MiniWob:
 
     def _start(self, page: Page, task: str, seed: int) -> _Screen:
         page.move_mouse(0, 0)
-        page.evaluate(f"openTask({json.dumps(_pages()[task])})", awaited=f"{task} to load")
+        page.evaluate(self._opening(page, task), awaited=f"{task} to load")
         return self._screen_of(_report(page, f"start({json.dumps(seed)})"))
+
+    def _opening(self, page: Page, task: str) -> str:
+        """The call that opens a task in a new frame; its text is handed over once for each page."""
+        name, text = json.dumps(task), whole_page_of(task)
+        if text is None:
+            return f"openTask({json.dumps(_pages()[task].as_uri())})"
+        if task not in self._kept:
+            page.evaluate(f"keepTask({name}, {text})")
+            self._kept.add(task)
+        return f"writeTask({name})"
 
     def _settle(self, page: Page) -> _Screen:
         """Lets the page come to rest, also under the mouse."""
@@ -354,7 +372,9 @@ class MiniWob:
         page = self._page = self._browser.new_page(
             width=WIDTH, height=HEIGHT, scripts=_scripts(), timeout_s=self._timeout_s
         )
-        page.navigate(HOST.as_uri())
+        self._kept.clear()
+        page.navigate(next(iter(_pages().values())).as_uri())
+        page.evaluate(f"document.open(), document.write({_host()}), document.close()")
         if self._episode is None:
             return page
         moment = self._moment
@@ -417,6 +437,12 @@ def _element(item: Mapping[str, Any], nth: int) -> Element:
         selected=tuple(item.get("selected", ())),
         is_multiple=item.get("isMultiple", False),
     )
+
+
+@cache
+def _host() -> str:
+    """The page around a task's frame, as a JSON text."""
+    return json.dumps((FOLDER / "host.html").read_text(encoding="utf-8"))
 
 
 @cache
