@@ -62,11 +62,11 @@ TEST_WORKERS ?= 2
 
 .PHONY: test
 test: build chromium lint test-rust ## the whole gate, with TEST_WORKERS=2 processes for Python
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 
 .PHONY: test-core
 test-core: build test-rust ## the quick subset: no browser
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal -m "not browser and not packaging and not gpu"
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile -m "not browser and not packaging and not gpu"
 
 .PHONY: test-rust
 test-rust: loom ## Rust: tests, every order of the batcher's threads, and benches as tests

@@ -1,4 +1,4 @@
-"""No test is timed: a bench runs once unless it is asked for, hypothesis sets no deadline."""
+"""Benches run once and time nothing unless it is asked for; hypothesis sets no deadline."""
 
 import pytest
 from hypothesis import settings

@@ -206,7 +206,9 @@ def test_verify_fails_for_an_altered_weight(
 
     code = command("verify", checkpoint, folder)
 
-    message = r"_error_\w+ is \S+; expected at most 0.0001" if is_owned_up else "was altered"
+    message = (
+        r"_error_\w+ is \S+, \S+ by the size .*at most 0.0001" if is_owned_up else "was altered"
+    )
     assert code == 1
     assert re.search(message, capsys.readouterr().err)
 

@@ -109,14 +109,35 @@ def test_verify_measures_a_difference_by_the_size_of_the_scores(
 
     def large_heads(hidden_size: int, seed: int) -> Heads:
         heads = drawn(hidden_size, seed)
-        return replace(heads, regression=heads.regression * 1000)
+        return replace(heads, regression=heads.regression * 10_000)
 
     monkeypatch.setattr(reward_model, "random_heads", large_heads)
 
     manifest = export(exported("bert")[0], tmp_path / "m", verify=True)
 
-    assert np.abs(scores(tmp_path / "m", "bert")).max() > 100
+    assert np.abs(scores(tmp_path / "m", "bert")).max() > 1000
     assert manifest.checks["transformers_max_error_dims"] > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_close"),
+    [
+        ([[500.01, 1.0]], [[500.0, 1.0]], True),
+        ([[500.1, 1.0]], [[500.0, 1.0]], False),
+        ([[500.0, 1.01]], [[500.0, 1.0]], False),
+        ([[0.01, 0.00005]], [[0.01, 0.0]], True),
+        ([[0.01, 0.0002]], [[0.01, 0.0]], False),
+        ([[1.0, 1.0], [np.nan, 1.0]], [[1.0, 1.0], [1.0, 1.0]], False),
+        ([[1.0, 1.0]], [[np.inf, 1.0]], False),
+        ([[np.inf, 1.0]], [[np.inf, 1.0]], False),
+    ],
+)
+def test_difference_is_small_by_the_size_of_its_own_dimension(
+    ours: list[list[float]], theirs: list[list[float]], *, is_close: bool
+) -> None:
+    _, share = verify._difference(np.float32(ours), np.float32(theirs))
+
+    assert (share <= verify.MAX_ERROR) is is_close
 
 
 def test_verify_refuses_a_checkpoint_of_another_family(exported: Export) -> None:

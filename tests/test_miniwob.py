@@ -403,6 +403,7 @@ def test_close_leaves_no_process_and_no_folder() -> None:
 def test_written_page_shows_what_the_loaded_one_shows(
     env: MiniWob, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert miniwob.whole_page_of(task) is not None
     written = [random_walk(env, task, seed) for seed in (4000, 4001)]
 
     monkeypatch.setattr(miniwob, "whole_page_of", lambda _task: None)

@@ -33,7 +33,7 @@ SHORT_VALUE = re.compile(rf"(?:{ADDRESS}|{TAG}|[+(]?\d[\d/:.,() -]*|{CAPITALISED
 
 
 class RuleProposer:
-    """Proposes every click, every string into every field, and every option of every list.
+    """Proposes every click, every string into every field, every option with a text of every list.
 
     The strings are those of the instruction (quoted ones, capitalised runs, numbers, e-mail
     addresses, words that begin with @ or #), but for the names of buttons, and lines of the screen
