@@ -15,7 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 from similar_fast.envs import miniwob
-from similar_fast.envs.browser import EXECUTABLE_NAMES, EXECUTABLE_VARIABLE, Browser
+from similar_fast.envs.browser import (
+    EXECUTABLE_NAMES,
+    EXECUTABLE_VARIABLE,
+    MAX_TEMP_FOLDER,
+    Browser,
+)
 from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, MiniWob, screen_digest, tasks
 from similar_fast.envs.recorded import Recorded
 from similar_fast.envs.recorder import record
@@ -422,7 +427,14 @@ def random_walk(env: MiniWob, task: str, seed: int) -> list[str]:
     return walk
 
 
-def test_exit_without_close_leaves_no_folder(tmp_path: Path) -> None:
+@pytest.fixture
+def temp_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for Chromium's socket, which `tmp_path` may not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_exit_without_close_leaves_no_folder(temp_folder: Path) -> None:
     script = (
         "from similar_fast.envs.miniwob import MiniWob\n"
         "MiniWob().reset('click-test', seed=0)\n"
@@ -431,7 +443,7 @@ def test_exit_without_close_leaves_no_folder(tmp_path: Path) -> None:
 
     done = subprocess.run(  # our own script
         [sys.executable, "-W", "error", "-c", script],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(temp_folder)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -439,7 +451,23 @@ def test_exit_without_close_leaves_no_folder(tmp_path: Path) -> None:
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(temp_folder.iterdir()) == []
+
+
+def test_folder_without_room_for_the_socket_is_named(
+    temp_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = temp_folder / ("x" * (MAX_TEMP_FOLDER - len(str(temp_folder))))
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+
+    with pytest.raises(EnvError, match=r"TMPDIR is '/tmp/.*xx', 63 bytes, .* at most 62"):
+        Browser()
+
+    roomy = folder.with_name(folder.name[:-1])
+    roomy.mkdir()
+    monkeypatch.setenv("TMPDIR", str(roomy))
+    Browser().close()
 
 
 def test_use_after_close_is_an_error() -> None:

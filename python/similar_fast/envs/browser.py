@@ -40,6 +40,8 @@ FLAGS = (
     "--enable-automation",  # lets the browser tell where its profile is
 )
 CLOSE_TIMEOUT_S = 5.0
+# Chromium puts org.chromium.Chromium.XXXXXX/SingletonSocket there; a socket's path has 107 bytes.
+MAX_TEMP_FOLDER = 62
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -203,19 +205,28 @@ class Browser:
             raise
 
     async def _launch(self) -> None:
-        from playwright.async_api import async_playwright  # noqa: PLC0415  # an extra
+        from playwright.async_api import Error, async_playwright  # noqa: PLC0415  # an extra
 
         self._playwright = await async_playwright().start()
         chromium = self._playwright.chromium
         if self._executable is None:
             _require_program(chromium.executable_path)
-        self._browser = await chromium.launch(
-            executable_path=self._executable,
-            args=list(FLAGS),
-            handle_sigint=False,
-            handle_sigterm=False,
-            handle_sighup=False,
-        )
+        try:
+            self._browser = await chromium.launch(
+                executable_path=self._executable,
+                args=list(FLAGS),
+                handle_sigint=False,
+                handle_sigterm=False,
+                handle_sighup=False,
+            )
+        except Error as err:
+            folder = os.environ.get("TMPDIR", "")
+            if len(os.fsencode(folder)) <= MAX_TEMP_FOLDER:
+                raise
+            raise EnvError(
+                f"Chromium did not start; TMPDIR is {folder!r}, {len(os.fsencode(folder))} bytes, "
+                f"and Chromium's socket has no room there: expected at most {MAX_TEMP_FOLDER}"
+            ) from err
         self._folders = await _folders_of(self._browser)
 
     async def _open(
