@@ -22,8 +22,6 @@ _IMAGE = re.compile(r"""url\(\s*("[^"]*"|'[^']*'|[^"')\s]*)\s*\)""", re.IGNORECA
 # What would end or change the element that a file's text is put into.
 _BREAKS_SCRIPT = re.compile(r"<!--|</script", re.IGNORECASE)
 _BREAKS_STYLE = re.compile(r"</style|@import|@charset", re.IGNORECASE)
-_SCRIPT_KINDS = {"text/javascript"}
-_STYLE_KINDS = {"text/css"}
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -61,7 +59,7 @@ def _whole(piece: re.Match[str], folder: Path) -> str:
         source = attributes.pop("src", None)
         if source is None:
             return piece[0]
-        if piece["code"].strip() or not _is_plain(attributes, _SCRIPT_KINDS):
+        if piece["code"].strip() or not _is_plain(attributes, "text/javascript"):
             raise _NotWholeError
         return f"<script>{_read(folder / source, _BREAKS_SCRIPT)}</script>"
     if piece["link"] is not None:
@@ -69,7 +67,7 @@ def _whole(piece: re.Match[str], folder: Path) -> str:
         if attributes.pop("rel", None) != "stylesheet" or "href" not in attributes:
             raise _NotWholeError
         path = folder / attributes.pop("href")
-        if not _is_plain(attributes, _STYLE_KINDS):
+        if not _is_plain(attributes, "text/css"):
             raise _NotWholeError
         text = _read(path, _BREAKS_STYLE)
         return f"<style>{_IMAGE.sub(lambda image: _image(image, path), text)}</style>"
@@ -83,9 +81,9 @@ def _attributes(text: str) -> dict[str, str]:
     return found
 
 
-def _is_plain(attributes: dict[str, str], kinds: set[str]) -> bool:
-    """Whether an element runs or applies at once, whatever else it is given."""
-    return not attributes or (set(attributes) == {"type"} and attributes["type"] in kinds)
+def _is_plain(attributes: dict[str, str], kind: str) -> bool:
+    """Whether an element runs or applies at once, by its attributes beside the address."""
+    return attributes in ({}, {"type": kind})
 
 
 def _image(image: re.Match[str], style: Path) -> str:
