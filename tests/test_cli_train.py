@@ -142,7 +142,7 @@ def test_person_reads_how_good_it_is_and_what_comes_next(
     for part in (
         "# toy-1",
         "| backbone | bert, 64 wide |",
-        "| weights, as the training exported them | float16, sums in float32 |",
+        "| weights | float16, sums in float32 out of the training; stored here as ",
         "| stages | fine-tuning (all layers, 2 epochs), regression, gate |",
         "| data | steps.jsonl |",
         "| trained on | 24 steps and 16 pairs of 2 tasks: click-0, click-2 |",

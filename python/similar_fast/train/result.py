@@ -121,7 +121,7 @@ def model_card(document: Mapping[str, Any], settings: TrainSettings, manifest: M
         "| | |",
         "|---|---|",
         f"| backbone | {manifest.family}, {manifest.hidden_size} wide |",
-        f"| weights, as the training exported them | {manifest.dtype} |",
+        f"| weights | {manifest.dtype} out of the training; stored here as `similar.json` says |",
         f"| stages | {_stages(settings, is_gated=document['is_gated'])} |",
         f"| trained on | {trained_on} |",
         *_prior_lines(settings.export.lexical_prior),
