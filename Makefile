@@ -42,8 +42,9 @@ build: $(VENV)/.dev $(VENV)/.mini ## the virtual environment with everything the
 
 .PHONY: chromium
 chromium: ## install Chromium where none is found (Debian); SIMILAR_FAST_CHROMIUM names another
-	@if [ -z "$${SIMILAR_FAST_CHROMIUM:-}" ] && ! command -v chromium chromium-browser google-chrome > /dev/null; then \
-	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium > /dev/null; \
+	@if [ -z "$${SIMILAR_FAST_CHROMIUM:-}" ] && \
+	  ! command -v chromium-headless-shell chromium chromium-browser google-chrome > /dev/null; then \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium-headless-shell > /dev/null; \
 	fi
 
 # The main job.

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["EXECUTABLE_VARIABLE", "Browser", "Page", "PageLostError", "find_chromium"]
 
 EXECUTABLE_VARIABLE = "SIMILAR_FAST_CHROMIUM"
-EXECUTABLE_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The headless shell first: a page costs a fifth of the CPU time to open, a browser half the memory.
+EXECUTABLE_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # The sandbox needs rights that containers lack; the pages are the package's own files.
 PROFILE = "--user-data-dir="
 FLAGS = (
@@ -38,6 +39,11 @@ FLAGS = (
     "--allow-file-access-from-files",
     "--mute-audio",
     "--enable-automation",  # lets the browser tell where its profile is
+)
+_NO_CHROMIUM = (
+    f"no Chromium: looked for {EXECUTABLE_VARIABLE}, {', '.join(EXECUTABLE_NAMES)} on PATH, and "
+    "Playwright's own; install one with `apt-get install chromium-headless-shell` (Debian) or "
+    "`playwright install --only-shell chromium`"
 )
 CLOSE_TIMEOUT_S = 5.0
 # Chromium puts org.chromium.Chromium.XXXXXX/SingletonSocket there; a socket's path has 107 bytes.
@@ -56,7 +62,7 @@ def find_chromium(executable: str | None = None) -> str | None:
 
     Args:
         executable: A path or a name on PATH; without it the variable `SIMILAR_FAST_CHROMIUM`,
-            then `chromium`, `chromium-browser`, `google-chrome` on PATH.
+            then `chromium-headless-shell`, `chromium`, `chromium-browser`, `google-chrome` on PATH.
 
     Raises:
         EnvError: `executable`, or what the variable names, is no program.
@@ -209,8 +215,6 @@ class Browser:
 
         self._playwright = await async_playwright().start()
         chromium = self._playwright.chromium
-        if self._executable is None:
-            _require_program(chromium.executable_path)
         try:
             self._browser = await chromium.launch(
                 executable_path=self._executable,
@@ -220,6 +224,8 @@ class Browser:
                 handle_sighup=False,
             )
         except Error as err:
+            if "Executable doesn't exist" in str(err):
+                raise EnvError(_NO_CHROMIUM) from err
             folder = os.environ.get("TMPDIR", "")
             if len(os.fsencode(folder)) <= MAX_TEMP_FOLDER:
                 raise
@@ -254,16 +260,6 @@ class Browser:
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
         self._folders = ()
-
-
-def _require_program(path: str) -> None:
-    """Checks Playwright's own Chromium, the last one to be looked for."""
-    if not Path(path).exists():
-        raise EnvError(
-            f"no Chromium: looked for {EXECUTABLE_VARIABLE}, {', '.join(EXECUTABLE_NAMES)} on "
-            f"PATH, and {path}; install one with `apt-get install chromium` or "
-            "`playwright install chromium`"
-        )
 
 
 async def _folders_of(browser: "PlaywrightBrowser") -> tuple[Path, ...]:
