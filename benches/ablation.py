@@ -9,6 +9,7 @@ the plain sum of the dimensions, their mean in units of the labels, one without 
 dimension alone, and one objective in place of five: a ridge regression of the weighted total,
 fitted to the steps of the run's own training tasks, without a prior. Accuracy is over pairs of all
 types, with 95% intervals clustered by task, and each difference to the gate's total is paired.
+Pairs of more than one action are left out: no step's features stand for them.
 --labels must be what the run was made of, in the same order.
 """
 
@@ -34,13 +35,13 @@ from similar_fast.train.data import PairSettings, TrainingSet, training_set
 from similar_fast.train.features import cached_features
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.plan import PLAN_NAME
+from similar_fast.train.result import RESULT_NAME
 from similar_fast.train.split import draw_states
 from similar_fast.types import Step
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = ROOT / "data" / "srm-miniwob.jsonl.xz"
 LABELS = [ROOT / "data" / f"{name}.jsonl.xz" for name in ("miniwob-steps", "miniwob-steps-2")]
-RESULT_NAME = "result.json"
 
 Floats = NDArray[np.float64]
 
@@ -93,10 +94,17 @@ def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
         DataError: `data` is not what the run's plan names.
         OSError: A file cannot be read.
     """
-    plan = json.loads((run / PLAN_NAME).read_bytes())
+    try:
+        plan = json.loads((run / PLAN_NAME).read_bytes())
+        compared_by = PairSettings(**plan["settings"]["pairs"])
+        share, seed = plan["settings"]["feature_share"], plan["settings"]["seed"]
+        tasks = json.loads((run / RESULT_NAME).read_bytes())["training_tasks"]
+    except (ValueError, KeyError, TypeError) as err:
+        raise DataError(
+            f"{PLAN_NAME} or {RESULT_NAME} is broken or of another version: {err!r}", path=run
+        ) from err
     rows = training_set(
-        (record for path in data for record in read_data(path)),
-        compared_by=PairSettings(**plan["settings"]["pairs"]),
+        (record for path in data for record in read_data(path)), compared_by=compared_by
     )
     if rows.fingerprint() != plan["data"]:
         names = ", ".join(path.name for path in data) or "nothing"
@@ -107,10 +115,7 @@ def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
             f"{trained_on}",
             path=run / PLAN_NAME,
         )
-    tasks = json.loads((run / RESULT_NAME).read_bytes())["training_tasks"]
     rows = rows.rows(rows.of_tasks(tasks))
-    settings = plan["settings"]
-    share, seed = settings["feature_share"], settings["seed"]
     return rows.rows(draw_states(rows.states, share=share, seed=seed))
 
 
@@ -176,7 +181,12 @@ def ablate(args: argparse.Namespace) -> int:
     """Prints the table, or the same as JSON."""
     # First, since it needs no features: a run of other data is refused at once.
     trained_on = labels_of(args.run, args.labels)
-    pairs = [record for record in read_data(args.data) if isinstance(record, PairRecord)]
+    records = [record for record in read_data(args.data) if isinstance(record, PairRecord)]
+    pairs = [pair for pair in records if len(pair.chosen) == len(pair.rejected) == 1]
+    if left_out := len(records) - len(pairs):
+        print(f"{left_out} of {len(records)} pairs left out: of more actions", file=sys.stderr)
+    if not pairs:
+        raise DataError("it has no pair of two actions to judge", path=args.data)
     steps = tuple(step for pair in pairs for step in steps_of(pair))
     model = RewardModel(args.run / "frozen", providers="cpu")
 

@@ -126,7 +126,7 @@ def test_a_model_orders_the_candidates_as_it_scores_them(
     assert {row["images"][0] for row in found} == {str(store.folder / name)}
 
 
-def test_a_candidate_that_cannot_be_scored_is_told(
+def test_candidates_that_cannot_be_scored_are_told(
     exported: Callable[[str], tuple[Path, Path]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -134,14 +134,14 @@ def test_a_candidate_that_cannot_be_scored_is_told(
     store = ScreenshotStore(tmp_path / "shots")
     name = store.put(b"\x89PNG\r\n\x1a\nbroken")
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    write_data(source, [replace(STATES[0], screenshot=name), *STATES[1:]])
+    write_data(source, [*STATES, *(replace(state, screenshot=name) for state in STATES[:2])])
     options = ["--model", exported("qwen2_vl")[1], "--screenshots", store.folder]
 
     code, text, err = run(capsys, source, "--out", out, *options, "--json")
 
     assert code == 1
-    assert json.loads(text)["failed"] == 1
-    assert "1 candidate could not be scored" in err
+    assert json.loads(text)["failed"] == 2
+    assert "2 candidates could not be scored" in err
     assert len(rows_of(out)) == 1
 
 

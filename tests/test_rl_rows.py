@@ -127,6 +127,19 @@ def test_a_pair_that_teaches_nothing_is_left_out_and_told(pair: PairRecord, reas
     assert reasons == [reason]
 
 
+def test_two_actions_of_a_state_and_type_make_one_row_or_none() -> None:
+    one, other = make_pair(), make_pair(chosen=["click Help"], rejected=["click Buy"])
+    of_type, of_task = make_pair(Dimension.COHERENCE), make_pair(task="2")
+    reasons: list[str] = []
+
+    rows = list(
+        step_dpo_rows([one, other, of_type, of_task, one, of_type], left_out=reasons.append)
+    )
+
+    assert [(row["type"], row["task"]) for row in rows] == [("coherence", "1"), ("total", "2")]
+    assert Counter(reasons) == {"ordered both ways": 3, "repeated": 1}
+
+
 def test_steps_become_the_pairs_of_their_states() -> None:
     low = replace(FIVE, odds_of_success=0.0)
     states = [step("a"), step("b", labels=low), step("c", state="s1"), step("d", state="s1")]
@@ -207,6 +220,19 @@ def test_prompt_rows_have_one_row_for_each_state() -> None:
     rows = list(prompt_rows(records, list_candidates=True))
 
     assert [row["candidates"] for row in rows] == [["a", "b"], ["c"], ["d"]]
+
+
+def test_states_that_differ_in_the_picture_alone_are_two() -> None:
+    seen = [(action, name) for name in ("1.png", "2.png") for action in ("1", "2")]
+    records = [step(action, screenshot=name, state="") for action, name in seen]
+
+    found = list(preferences_from_scores(records, NumberScorer()))
+
+    assert [(p.screenshot, p.chosen, p.rejected) for p in found] == [
+        ("1.png", ("2",), ("1",)),
+        ("2.png", ("2",), ("1",)),
+    ]
+    assert len(list(prompt_rows(records))) == 2
 
 
 def test_prompt_rows_name_the_picture_for_the_reward_and_for_the_policy(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from similar_fast.records import (
     TrajectoryStep,
 )
 from similar_fast.train.data import PairSettings, TrainingSet, training_set
+from similar_fast.train.measures import typed_pairs
 from similar_fast.train.sampling import Sampler, SamplingSettings
 from similar_fast.train.shuffling import shuffled
 from train_data import clicks
@@ -348,8 +349,18 @@ def test_trajectories_that_begin_alike_share_their_states() -> None:
     found = {(rows.steps[a].action, rows.steps[b].action) for a, b in rows.pairs.tolist()}
 
     assert ("right", "wrong") in found
+    assert all(better != worse for better, worse in found)
+    assert len(typed_pairs(rows)[Dimension.TOTAL][0]) == 1
     batches = Sampler(rows, SamplingSettings(plain_share=1.0), seed=0)
     assert sorted(len(state) for state in next(iter(batches))) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"min_difference": 0.0}, {"min_difference": float("nan")}, {"max_per_state": 0}]
+)
+def test_pair_settings_out_of_range_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(changes))} is"):
+        PairSettings(**changes)
 
 
 def test_pairs_of_whole_trajectories_are_counted_and_left_out() -> None:

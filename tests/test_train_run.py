@@ -218,6 +218,29 @@ def test_tracker_is_told_every_stage_and_finished(
     ]
 
 
+@pytest.mark.parametrize("stage", ["finetune", "gating"])
+def test_a_kill_between_two_checkpoints_loses_no_measurement(
+    stage: str, small_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = training_set(clicks(episodes=2))
+    finetune = FinetuneSettings(epochs=2, save_every=2)
+    gate = GateSettings(widths=(8,), steps=4, measure_every=2)
+    settings = replace(SETTINGS, finetune=finetune, gate=gate)
+    train(few, small_bert, tmp_path / "whole", settings)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"similar_fast.train.{stage}.save_module", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(few, small_bert, tmp_path / "killed", settings)
+    train(few, small_bert, tmp_path / "killed", settings, resume=True)
+
+    whole, killed = (tmp_path / name / "metrics.jsonl" for name in ("whole", "killed"))
+    assert killed.read_text("utf-8") == whole.read_text("utf-8")
+
+
 def test_tracker_is_finished_where_a_run_fails(stub: StubLibrary) -> None:
     with (
         pytest.raises(KeyboardInterrupt),

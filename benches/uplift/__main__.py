@@ -1,7 +1,8 @@
 """Whether a trained reward model helps an agent: play every arm, keep the rows, print the tables.
 
 python benches/uplift play --arms all --tasks train,held-out --seeds 3030-3049 \
-    --models mini-s0=runs/mini-s0 mini-s1=runs/mini-s1 --shuffled runs/shuffled --out runs/uplift
+    --models mini-s0=runs/int8-s0 mini-s1=runs/int8-s1 --shuffled runs/shuffled-s0/model \
+    --out runs/uplift
 python benches/uplift pack --out runs/uplift
 python benches/uplift table
 

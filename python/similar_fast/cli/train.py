@@ -14,6 +14,7 @@ from similar_fast.cli.output import Bar, Output, count
 from similar_fast.cli.train_options import add_options, train_settings
 
 if TYPE_CHECKING:
+    from similar_fast.records import Record
     from similar_fast.train.data import OpenScreenshot, TrainingSet
     from similar_fast.train.measures import Measured
     from similar_fast.train.result import TrainResult
@@ -82,6 +83,7 @@ def add_parser(
         metavar="STORE",
         help="the folder of pictures that the data names; without it only words are read",
     )
+    parser.add_argument("--split", metavar="NAME", help="records of this split alone")
     add_options(parser)
     where = parser.add_argument_group("where")
     where.add_argument(
@@ -137,8 +139,22 @@ def _rows(
     """The data, with pictures where a store is named."""
     from similar_fast.train.data import training_set
 
+    splits: set[str] = set()
+
+    def records(files: DataFiles) -> "Iterator[Record]":
+        for record in files.records():
+            splits.add(record.split or "none")
+            if args.split is None or record.split == args.split:
+                yield record
+
     with DataFiles.shown(args.data, output) as files:
-        rows = training_set(files.records(), open_screenshot=opener, compared_by=settings.pairs)
+        rows = training_set(records(files), open_screenshot=opener, compared_by=settings.pairs)
+    if args.split is None and len(splits) > 1:
+        output.note(f"all splits are trained on ({', '.join(sorted(splits))}); --split takes one")
+    elif args.split not in {None, *splits}:
+        raise ValueError(
+            f"--split is {args.split!r} and the data has {', '.join(sorted(splits)) or 'no record'}"
+        )
     if rows.num_left_out:
         left_out = count(rows.num_left_out, "pair")
         output.note(f"{left_out} of whole trajectories left out: a model judges steps")

@@ -4,15 +4,16 @@ Source: Rafailov et al. 2023 (arXiv 2305.18290) for the loss that they feed; Lai
 (Step-DPO, arXiv 2406.18629) for comparing single steps after the same steps before.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from similar_fast.dimensions import Dimension
 from similar_fast.prompts.messages import Layout
 from similar_fast.records import PairRecord, Record, StepRecord, TrajectoryRecord
-from similar_fast.rl.places import actions_by_place, picture_paths, place_of, state_step
+from similar_fast.rl.places import Place, actions_by_place, picture_paths, place_of, state_step
 from similar_fast.rl.policy_prompt import plain_text, policy_messages
 from similar_fast.srm.pairs import (
+    ROUNDING,
     STEP_TYPES,
     pairs_of_states,
     pairs_of_trajectories,
@@ -25,8 +26,7 @@ __all__ = ["PreferenceForm", "step_dpo_rows", "step_pairs"]
 PreferenceForm = Literal["conversational", "standard"]
 """Messages, for models with a chat template; or plain texts."""
 
-# A difference of 0.5 between two means of rollouts may come out as 0.49999999999999994.
-_ROUNDING = 1e-9
+_Order = tuple[Place, Dimension, str, str]
 
 
 def step_pairs(records: Iterable[Record]) -> Iterator[PairRecord]:
@@ -67,8 +67,9 @@ def step_dpo_rows(
     row has the same keys.
 
     Left out are pairs of trajectories, since a policy takes one step; of another type than asked
-    for; of actions that are empty or alike; and of a margin below `min_margin`, or unknown where
-    that is more than 0.
+    for; of actions that are empty or alike; of a margin below `min_margin`, or unknown where that
+    is more than 0; what repeats a row; and two actions of one state that the same type orders both
+    ways, as every two trajectories that pass it may. All pairs are held.
 
     Args:
         records: Pairs, or what `step_pairs` makes pairs of.
@@ -93,11 +94,13 @@ def step_dpo_rows(
     if form == "standard" and screenshots is not None:
         raise ValueError("pictures need messages; expected the form 'conversational'")
     listed = actions_by_place(candidates)
+    kept: list[PairRecord] = []
     for pair in step_pairs(records):
-        reason = _why_not(pair, types, min_margin)
-        if reason:
+        if reason := _why_not(pair, types, min_margin):
             left_out(reason)
-            continue
+        else:
+            kept.append(pair)
+    for pair in _told_once(kept, left_out):
         better, worse = pair.chosen[0].strip(), pair.rejected[0].strip()
         shown = {better, worse, *listed.get(place_of(pair), ())} if listed else ()
         messages = policy_messages(state_step(pair), layout=layout, candidates=sorted(shown))
@@ -124,9 +127,30 @@ def _why_not(pair: PairRecord, types: Collection[Dimension], min_margin: float) 
     if better == worse:
         return "same action twice"
     margin = _margin(pair)
-    if min_margin > 0 and (margin is None or margin < min_margin - _ROUNDING):
+    if min_margin > 0 and (margin is None or margin < min_margin - ROUNDING):
         return "margin unknown" if margin is None else "margin too small"
     return ""
+
+
+def _told_once(
+    pairs: Sequence[PairRecord], left_out: Callable[[str], None]
+) -> Iterator[PairRecord]:
+    """The first pair of each two actions of a state and type that are ordered one way alone."""
+    orders = {_order(pair) for pair in pairs}
+    told: set[_Order] = set()
+    for pair in pairs:
+        order = place, type_, better, worse = _order(pair)
+        if (place, type_, worse, better) in orders:
+            left_out("ordered both ways")
+        elif order in told:
+            left_out("repeated")
+        else:
+            told.add(order)
+            yield pair
+
+
+def _order(pair: PairRecord) -> _Order:
+    return place_of(pair), pair.type, pair.chosen[0].strip(), pair.rejected[0].strip()
 
 
 def _margin(pair: PairRecord) -> float | None:

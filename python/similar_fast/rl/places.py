@@ -23,6 +23,7 @@ def place_of(record: PairRecord | StepRecord) -> Place:
         record.instruction,
         record.history,
         record.observation,
+        record.screenshot,
     )
 
 

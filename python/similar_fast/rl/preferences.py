@@ -45,8 +45,9 @@ def preferences_from_scores(
     pairs come in the order of the types, then of the candidates.
 
     Args:
-        states: Candidates, a record each; all are held. Records that agree in environment, task,
-            seed, state, instruction, history and observation are of one state.
+        states: Candidates, a record each; all are held. Records that agree in environment,
+            platform, task, seed, state, instruction, history, observation and screenshot are of
+            one state.
         scorer: Any scorer; it is asked for whole states, many in one call.
         min_margin: The least difference of two scores, at least 0, in the scorer's own scale.
         types: The dimensions to compare by, the total included.

@@ -21,6 +21,7 @@ from similar_fast.records import (
 )
 
 __all__ = [
+    "ROUNDING",
     "STEP_TYPES",
     "pair_of_steps",
     "pairs_of_states",
@@ -32,8 +33,8 @@ STEP_TYPES: tuple[Dimension, ...] = (*DIMENSIONS, Dimension.TOTAL)
 """What two actions of one state are compared by."""
 
 _LOST_AS_PUBLISHED = frozenset({Dimension.TASK_RELEVANCE, Dimension.COHERENCE, Dimension.TOTAL})
-# A difference of 0.5 between two means of rollouts may come out as 0.49999999999999994.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
+"""A difference of 0.5 between two means of rollouts may come out as 0.49999999999999994."""
 
 
 def pairs_of_trajectories(
@@ -246,7 +247,7 @@ def _ordered(
         return None
     one, two = first.labels.value(compared_by), second.labels.value(compared_by)
     # A label that is not known is NaN, which differs from nothing.
-    if not abs(one - two) > 0 or not abs(one - two) >= least - _ROUNDING:
+    if not abs(one - two) > 0 or not abs(one - two) >= least - ROUNDING:
         return None
     return (first, second) if one > two else (second, first)
 

@@ -1,11 +1,12 @@
 """Train and eval splits that do not leak: a task is on one side with all its records."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeVar
 
 import msgspec
 
+from similar_fast.components import components
 from similar_fast.records import PairRecord, Record, StepRecord, TrajectoryRecord
 
 __all__ = ["By", "Split", "assign_splits", "plain_instruction", "split_of", "with_split"]
@@ -74,33 +75,20 @@ def with_split(record: _R, split: str) -> _R:
 
 def _groups(records: Iterable[Record], by: By) -> list[list[_Node]]:
     """The tasks that must stay together, each group and all of them in order of their names."""
-    parents: dict[tuple[str, ...], tuple[str, ...]] = {}
-
-    def root(node: tuple[str, ...]) -> tuple[str, ...]:
-        parents.setdefault(node, node)
-        while parents[node] != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
-        return node
-
-    tasks: set[_Node] = set()
-    seen: set[tuple[str, str, str]] = set()
-    for record in records:
-        row = record.environment, record.task, record.instruction
-        if row in seen:
-            continue
-        seen.add(row)
-        task = record.environment, record.task
-        tasks.add(task)
-        joined: list[tuple[str, ...]] = [("instruction", "", plain_instruction(record.instruction))]
-        if by == "environment":
-            joined.append(("environment", "", record.environment))
-        for other in joined:
-            parents[root(other)] = root(task)
-    groups: dict[tuple[str, ...], list[_Node]] = {}
-    for task in sorted(tasks):
-        groups.setdefault(root(task), []).append(task)
+    joined = components(_keys(records, by))
+    groups: dict[_Node, list[_Node]] = {}
+    for task in sorted(joined):
+        groups.setdefault(joined[task], []).append(task)
     return list(groups.values())
+
+
+def _keys(records: Iterable[Record], by: By) -> Iterator[tuple[_Node, tuple[str, str]]]:
+    """The tasks, each with what joins it to others."""
+    for record in records:
+        task = record.environment, record.task
+        yield task, ("instruction", plain_instruction(record.instruction))
+        if by == "environment":
+            yield task, ("environment", record.environment)
 
 
 def _place(group: list[_Node], seed: int) -> bytes:

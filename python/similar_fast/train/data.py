@@ -1,6 +1,7 @@
 """What a model is trained on: steps with labels, and pairs of them, in columns."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from similar_fast.models.heads import LABEL_SCALES
 from similar_fast.records import PairRecord, Record, StepRecord, TrajectoryRecord
 from similar_fast.types import Step
 
-__all__ = ["PairSettings", "TrainingSet", "compare", "training_set"]
+__all__ = ["PairSettings", "TrainingSet", "compare", "pairs_of_state", "training_set"]
 
 _SCALES = np.array(LABEL_SCALES)
 _FULL_ROLLOUTS = 4  # so many rollouts count as much as an outcome that was seen
@@ -31,19 +32,29 @@ class PairSettings:
     """Which labelled steps are compared.
 
     Attributes:
-        min_difference: Least difference of the weighted totals (3 H + 5 OS + 5 E + TR + C).
+        min_difference: Least difference of the weighted totals (3 H + 5 OS + 5 E + TR + C), above
+            0.
         min_rollouts: Least rollouts behind both labels; an action that ended its episode has the
             outcome itself.
         across_endings: Whether actions that ended their episodes are compared across the states of
             one trajectory, success with failure.
         max_per_state: Most pairs of one state, and of one trajectory's endings, those of the
-            greatest differences; None for all.
+            greatest differences, at least 1; None for all.
+
+    Raises:
+        ValueError: A number is out of its range.
     """
 
     min_difference: float = 2.0
     min_rollouts: int = 2
     across_endings: bool = True
     max_per_state: int | None = 16
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_difference < math.inf:
+            raise ValueError(f"min_difference is {self.min_difference}; expected a number above 0")
+        if self.max_per_state is not None and self.max_per_state < 1:
+            raise ValueError(f"max_per_state is {self.max_per_state}; expected at least 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,34 +200,54 @@ def compare(rows: TrainingSet, settings: PairSettings) -> tuple[_Indices, _Float
     usable = np.flatnonzero(trusted & np.isfinite(totals))
     found: list[tuple[int, int]] = []
     for group in _groups(rows.states, usable):
-        found += _pairs_of_group(group, totals, settings)
+        pairs = pairs_of_state(rows, group, values=totals, least=settings.min_difference)
+        found += _widest(pairs, totals, settings)
     if settings.across_endings:
+        success = rows.labels[:, DIMENSIONS.index(Dimension.ODDS_OF_SUCCESS)]
         for group in _groups(rows.episodes, usable[rows.is_final[usable]]):
-            pairs = _pairs_of_group(group, totals, settings, other_than=rows.states)
-            success = rows.labels[:, DIMENSIONS.index(Dimension.ODDS_OF_SUCCESS)]
-            found += [(a, b) for a, b in pairs if success[a] > success[b]]
+            pairs = [
+                (a, b)
+                for a, b in _apart(group, totals, settings.min_difference)
+                if rows.states[a] != rows.states[b]
+            ]
+            found += [
+                (a, b) for a, b in _widest(pairs, totals, settings) if success[a] > success[b]
+            ]
     rows_of = np.array(found, np.int64).reshape(-1, 2)
     return rows_of, rows.weights[rows_of].min(axis=1) if len(rows_of) else np.zeros(0)
 
 
-def _pairs_of_group(
-    group: Sequence[int],
-    totals: _Floats,
-    settings: PairSettings,
-    *,
-    other_than: _Indices | None = None,
+def pairs_of_state(
+    rows: TrainingSet, state: Sequence[int], *, values: _Floats, least: float
 ) -> list[tuple[int, int]]:
-    pairs = [
+    """The rows of one state that `values` tell apart, the better one first.
+
+    Rows of one action make no pair: trajectories that begin alike label one action twice.
+
+    Args:
+        rows: All rows, n of them.
+        state: Those of the state.
+        values: `[n]`, what is compared.
+        least: Difference, above 0.
+    """
+    return [
         (a, b)
-        for a in group
-        for b in group
-        if totals[a] - totals[b] >= settings.min_difference
-        and (other_than is None or other_than[a] != other_than[b])
+        for a, b in _apart(state, values, least)
+        if rows.steps[a].action != rows.steps[b].action
     ]
-    if settings.max_per_state is not None:
-        pairs.sort(key=lambda pair: totals[pair[1]] - totals[pair[0]])
-        pairs = pairs[: settings.max_per_state]
-    return pairs
+
+
+def _apart(group: Sequence[int], values: _Floats, least: float) -> Iterator[tuple[int, int]]:
+    return ((a, b) for a in group for b in group if values[a] - values[b] >= least)
+
+
+def _widest(
+    pairs: list[tuple[int, int]], totals: _Floats, settings: PairSettings
+) -> list[tuple[int, int]]:
+    if settings.max_per_state is None:
+        return pairs
+    pairs.sort(key=lambda pair: totals[pair[1]] - totals[pair[0]])
+    return pairs[: settings.max_per_state]
 
 
 def _groups(keys: _Indices, rows: _Indices) -> Iterator[list[int]]:

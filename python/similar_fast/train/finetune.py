@@ -95,7 +95,8 @@ def finetune(
         seed: Of the heads, the batches, the names and the dropout; at least 0.
         validation: Held-out rows that are measured at the end of each epoch; None for none. They
             have no influence on what is trained.
-        checkpoint: Where the state is written at each report, and read at the beginning if there.
+        checkpoint: Where the state is written after each report, and read at the beginning if
+            there.
         progress: Told how many steps are done, and of how many.
         report: Told what was measured, each time.
 
@@ -119,12 +120,12 @@ def finetune(
                 run.take_average()
             ends_epoch = done % run.epoch_steps == 0 or done == run.steps
             if done % settings.save_every == 0 or ends_epoch:
-                if checkpoint is not None:
-                    run.save(checkpoint, done)
                 measured = run.measure(validation) if ends_epoch and validation else None
                 history.append(_metrics(done, run.steps, losses, measured))
                 losses = []
                 report(history[-1])
+                if checkpoint is not None:  # last, so that a kill loses no measurement
+                    run.save(checkpoint, done)
     finally:
         backbone.model.eval()
     return FinetuneFit(run.module.heads.to_heads(), run.steps, tuple(history))

@@ -101,7 +101,7 @@ def batch_rows(step: int, *, num_pairs: int, batch_size: int, seed: int) -> _Row
 
 
 def check_settings(settings: GateSettings, seed: int) -> None:
-    """Refuses what no run can be made of; the heads' own checks see to widths and dropout.
+    """Refuses what no run can be made of.
 
     Raises:
         ValueError: A setting or the seed is out of its range.
@@ -112,6 +112,11 @@ def check_settings(settings: GateSettings, seed: int) -> None:
     for name in ("learning_rate", "temperature", "scale"):
         if not 0 < getattr(settings, name) < math.inf:
             raise ValueError(f"{name} is {getattr(settings, name)}; expected a number above 0")
+    for name in ("dropout", "validation_share"):
+        if not 0 <= getattr(settings, name) < 1:
+            raise ValueError(f"{name} is {getattr(settings, name)}; expected one in [0, 1)")
+    if any(width < 1 for width in settings.widths):
+        raise ValueError(f"widths are {list(settings.widths)}; expected each at least 1")
     if not 0 <= settings.weight_decay < math.inf:
         raise ValueError(f"weight_decay is {settings.weight_decay}; expected at least 0")
     if seed < 0:

@@ -118,9 +118,10 @@ def fit_gate(
 ) -> GateFit:
     """Trains a gate for `heads` on the pairs that are not held out.
 
-    Two steps of one state share p, and then one draw of dropout. On the CPU one seed gives the same
-    bits wherever torch has the same version and number of threads. A run with a checkpoint goes on
-    where an earlier one was interrupted, and ends with the same bits.
+    The two steps of a pair that share p, as those of one state do, share one draw of dropout. On
+    the CPU one seed gives the same bits wherever torch has the same version and number of threads.
+    A run with a checkpoint goes on where an earlier one was interrupted, and ends with the same
+    bits.
 
     Args:
         pairs: What is compared.
@@ -155,9 +156,9 @@ def fit_gate(
         if state.step % settings.measure_every == 0 or state.step == settings.steps:
             run.measure(state, losses)
             losses = []
-            if checkpoint is not None:
-                run.save(checkpoint, state)
             report(state.history[-1])
+            if checkpoint is not None:  # last, so that a kill loses no measurement
+                run.save(checkpoint, state)
     return run.fit(state)
 
 
@@ -197,10 +198,11 @@ class _Run:
         self._chosen, self._rejected = (
             torch.tensor(rows, device=self._device) for rows in (pairs.chosen, pairs.rejected)
         )
-        self._shares_p = all(
+        shares_p = [
             np.array_equal(prompt_hidden[a], prompt_hidden[b])
             for a, b in zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)
-        )
+        ]
+        self._shares_p = torch.tensor(shares_p, device=self._device)
         weights = np.ones(len(pairs), np.float32) if pairs.weights is None else pairs.weights
         self._weights = torch.tensor(weights, dtype=torch.float32, device=self._device)
         self._split: Split = hold_out(pairs.groups, share=settings.validation_share, seed=seed)
@@ -324,12 +326,12 @@ class _Run:
         index = torch.from_numpy(rows).to(self._device)
         chosen, rejected = self._chosen[index], self._rejected[index]
         weights = self._gate(self._prompt[chosen])
-        if self._shares_p:
-            margin = weights * (self._dims[chosen] - self._dims[rejected])
-        else:
-            other = self._gate(self._prompt[rejected])
-            margin = weights * self._dims[chosen] - other * self._dims[rejected]
-        total: Tensor = margin.sum(1)
+        apart = ~self._shares_p[index]
+        other = weights
+        if apart.any():
+            other = weights.clone()
+            other[apart] = self._gate(self._prompt[rejected[apart]])
+        total: Tensor = (weights * self._dims[chosen] - other * self._dims[rejected]).sum(1)
         return total
 
     def _loss(self, margin: Tensor, rows: _Rows) -> Tensor:

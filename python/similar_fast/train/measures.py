@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from similar_fast.dimensions import DIMENSIONS, Dimension
 from similar_fast.metrics.pairs import accuracy
 from similar_fast.models.heads import LABEL_SCALES
-from similar_fast.train.data import TrainingSet
+from similar_fast.train.data import TrainingSet, pairs_of_state
 from similar_fast.train.metrics import DimensionFit, regression_metrics
 from similar_fast.types import Scores
 
@@ -82,16 +82,10 @@ def typed_pairs(
     for members in states.values():
         for type_, least in LEAST_DIFFERENCES.items():
             values = totals if type_ is Dimension.TOTAL else rows.labels[:, DIMENSIONS.index(type_)]
-            found[type_] += _apart(members, values, least)
+            found[type_] += pairs_of_state(rows, members, values=values, least=least)
     # A pair may have come with the data and differ in the one label that is known as well.
     once = {type_: list(dict.fromkeys(pairs)) for type_, pairs in found.items()}
     return {type_: (_column(pairs, 0), _column(pairs, 1)) for type_, pairs in once.items()}
-
-
-def _apart(
-    members: Sequence[int], values: NDArray[np.float64], least: float
-) -> list[tuple[int, int]]:
-    return [(a, b) for a in members for b in members if values[a] - values[b] >= least]
 
 
 def _column(pairs: Sequence[tuple[int, int]], index: int) -> NDArray[np.int64]:

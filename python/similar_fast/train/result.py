@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from similar_fast.models.heads import Heads
 from similar_fast.models.manifest import Manifest
+from similar_fast.train.held_out import SplitBy
 from similar_fast.train.measures import Measured
 from similar_fast.train.regression import RegressionFit
 from similar_fast.train.settings import TrainSettings
 
 __all__ = [
     "RESULT_NAME",
-    "SplitBy",
     "TrainResult",
     "finite",
     "model_card",
@@ -24,9 +24,6 @@ __all__ = [
 
 RESULT_NAME = "result.json"
 """The result's file in a run's folder."""
-
-SplitBy = Literal["task", "episode", "none"]
-"""What keeps the rows that a model is measured on apart from those that it is trained on."""
 
 _SPLITS = {
     "task": "whole tasks are held out",

@@ -23,7 +23,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,12 +53,12 @@ from similar_fast.train.finished import finished_result
 from similar_fast.train.gate_settings import GatePairs, check_settings
 from similar_fast.train.gating import GateFit, GateMetrics, fit_gate
 from similar_fast.train.heads import HeadsModule
+from similar_fast.train.held_out import hold_out_rows
 from similar_fast.train.measures import Measured, measure
 from similar_fast.train.plan import check_out, keep_plan
 from similar_fast.train.regression import RegressionFit, fit_regression
 from similar_fast.train.result import (
     RESULT_NAME,
-    SplitBy,
     TrainResult,
     finite,
     model_card,
@@ -66,7 +66,7 @@ from similar_fast.train.result import (
 )
 from similar_fast.train.settings import TrainSettings
 from similar_fast.train.shuffling import shuffled
-from similar_fast.train.split import draw_states, hold_out
+from similar_fast.train.split import draw_states
 from similar_fast.train.tracking import Tracker
 
 __all__ = ["Progress", "train"]
@@ -121,13 +121,6 @@ def train(
         return run.execute(threads)
 
 
-class _HeldOut(NamedTuple):
-    """Rows that no stage sees, and what keeps them apart."""
-
-    held_out: NDArray[np.bool_]
-    by: SplitBy
-
-
 class _Run:
     """One run; each stage reads what the one before wrote."""
 
@@ -143,16 +136,20 @@ class _Run:
     ) -> None:
         self._checkpoint, self._out, self._settings = checkpoint, out, settings
         self._tracker, self._progress = tracker, progress
-        self._split = _split(rows, settings)
-        self._held_out = self._split.held_out
-        self._rows = rows
+        held_out = hold_out_rows(
+            rows,
+            tasks=settings.validation_tasks,
+            share=settings.validation_share,
+            seed=settings.seed,
+        )
+        self._split_by = held_out.by
         # What is measured on is never shuffled.
-        self._training = rows.rows(~self._held_out)
+        self._training = rows.rows(~held_out.rows)
         if settings.shuffles_labels:
             self._training = shuffled(self._training, settings.pairs, seed=settings.seed)
         drawn = draw_states(self._training.states, share=settings.feature_share, seed=settings.seed)
         self._frozen = self._training.rows(drawn)
-        self._validation = rows.rows(self._held_out)
+        self._validation = rows.rows(held_out.rows)
         _check(self._training, self._frozen, settings)
         family = Checkpoint(checkpoint).family
         check_backbone(family, settings.backbone, device=settings.device)
@@ -174,7 +171,7 @@ class _Run:
             heads=heads,
             training_tasks=tuple(sorted(set(self._training.tasks))),
             validation_tasks=tuple(sorted(set(self._validation.tasks))),
-            split_by=self._split.by,
+            split_by=self._split_by,
             training_steps=len(self._training),
             training_pairs=len(self._training.pairs),
             regression=regression,
@@ -341,30 +338,14 @@ class _Run:
         self._log("gating", metrics, step=found.step)
 
     def _log(self, stage: str, metrics: Mapping[str, Any], *, step: int) -> None:
-        line = json.dumps(finite({"stage": stage, **metrics}), ensure_ascii=False)
-        with (self._out / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        line = json.dumps(finite({"stage": stage, **metrics}), ensure_ascii=False) + "\n"
+        path = self._out / "metrics.jsonl"
+        # What a killed run wrote after its last checkpoint comes again.
+        if not path.exists() or line not in path.read_text("utf-8").splitlines(keepends=True):
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(line)
         if self._tracker is not None:
             self._tracker.log(stage, _flat(metrics), step)
-
-
-def _split(rows: TrainingSet, settings: TrainSettings) -> _HeldOut:
-    """Whole tasks, or whole episodes of the one task that there is."""
-    if settings.validation_tasks:
-        if missing := set(settings.validation_tasks) - set(rows.tasks):
-            raise ValueError(
-                f"the data has no task {min(missing)!r} to validate on; it has "
-                f"{', '.join(sorted(set(rows.tasks)))[:300]}"
-            )
-        return _HeldOut(rows.of_tasks(settings.validation_tasks), "task")
-    groups = rows.tasks
-    by: SplitBy = "task"
-    if len(set(groups)) == 1:
-        groups, by = tuple(map(str, rows.episodes.tolist())), "episode"
-    split = hold_out(groups, share=settings.validation_share, seed=settings.seed)
-    if split.by != "group":
-        return _HeldOut(np.zeros(len(rows), bool), "none")
-    return _HeldOut(split.held_out, by)
 
 
 def _check(rows: TrainingSet, frozen: TrainingSet, settings: TrainSettings) -> None:
