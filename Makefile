@@ -35,6 +35,7 @@ $(VENV)/.mini: $(VENV)/.python $(MINI)
 
 $(VENV)/.dev: $(VENV)/.built
 	$(ACTIVATE) maturin develop --release --locked --quiet --extras dev,envs > $(VENV)/build.log 2>&1 || (cat $(VENV)/build.log; exit 1)
+	$(BIN)/python -m pip install --quiet --no-deps --editable ./export # what it needs is among the extras
 	touch $@
 
 .PHONY: build
@@ -231,7 +232,7 @@ TRAINING_SEED ?= 0
 MINI_RUN := $(RUNS)/mini-s$(TRAINING_SEED)
 MINI_REWARD := python/similar_fast_mini/reward
 MINI_NAME := --name similar-mini --license Apache-2.0
-TRAIN := PYTHONPATH=export $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 $(MINI_NAME) \
+TRAIN := $(BIN)/similar-fast train --backbone $(BACKBONE) --validation-share 0 $(MINI_NAME) \
   --mark-overlap --max-history 4 --freeze-embeddings --rename 0.7 --epochs 2 --average 0.5 --plain-share 0.12 \
   --lexical-prior 1.5 --feature-share 0.25 --no-gate \
   --threads 1 --seed $(TRAINING_SEED) --resume
@@ -241,7 +242,7 @@ mini: build ## train similar-mini with TRAINING_SEED and put it into python/simi
 	@test -f $(BACKBONE)/model.safetensors || (echo "no model.safetensors in $(BACKBONE): see the Makefile"; exit 1)
 	$(TRAIN) data/miniwob-steps.jsonl.xz data/miniwob-steps-2.jsonl.xz --out $(MINI_RUN)
 	rm -rf $(MINI_REWARD).new
-	PYTHONPATH=export $(BIN)/python -m similar_fast_export.cli $(MINI_RUN)/checkpoint $(MINI_REWARD).new --dtype int8 \
+	$(BIN)/similar-fast-export $(MINI_RUN)/checkpoint $(MINI_REWARD).new --dtype int8 \
 	  --inputs data/miniwob-steps.jsonl.xz $(MINI_NAME)
 	@if [ -e $(MINI_REWARD) ]; then rm -rf $(MINI_REWARD).old; mv $(MINI_REWARD) $(MINI_REWARD).old; fi
 	mv $(MINI_REWARD).new $(MINI_REWARD)

@@ -8,6 +8,8 @@ import pytest
 from msgspec.structs import replace
 from published_forms import nested_json, preference_csv, published, step_csv
 from similar_fast.cli import main
+from similar_fast.cli.data_files import DataFiles
+from similar_fast.cli.output import Output
 from similar_fast.dimensions import Dimension
 from similar_fast.records import Provenance, encode_record
 from similar_fast.srm.pairs import pairs_of_trajectories
@@ -29,6 +31,29 @@ def bad_file(path: Path) -> Path:
     rows = [encode_record(step("a")), b'{"kind":"step"}', encode_record(step("b")), b"\xff"]
     path.write_bytes(b"\n".join(rows))
     return path
+
+
+def test_what_was_interrupted_promises_nothing_that_is_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: DataFiles) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DataFiles, "records", interrupt)
+    write_data(tmp_path / "in.jsonl", [step("a")])
+
+    code, _, err = run(capsys, "pairs", tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl")
+
+    assert (code, err) == (130, "interrupted\n")
+
+
+def test_words_between_colons_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(is_json=False)
+
+    output.text("p.jsonl:100: :smile:")
+    output.table("t", ("where",), [("p.jsonl:100: :smile:",)])
+
+    assert capsys.readouterr().out.count("p.jsonl:100: :smile:") == 2
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet"])

@@ -21,6 +21,7 @@ from similar_fast.records import (
 )
 from similar_fast.reward.model import RewardModel
 from similar_fast.srm.evaluate.baselines import LengthScorer
+from similar_fast.srm.evaluate.data import read_pairs
 from similar_fast.srm.screenshots import ScreenshotStore, screenshot_name
 from similar_fast.types import Scores, Step
 from srm_pairs import make_pair, random_pairs
@@ -288,8 +289,12 @@ def test_refusals_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "gone.jsonl": (*random, "--data", tmp_path / "gone.jsonl"),
         "no pair of the split 'eval'": (*random, "--data", pairs, "--split", "eval"),
         "'x' is no type": (*random, "--data", pairs, "--types", "x"),
-        "the folder of --html is missing": (*random, "--data", pairs, "--html", "none/out.html"),
-        "the folder of --out is missing": (*random, "--data", pairs, "--out", "none/rows.jsonl"),
+        "the folder none does not exist": (*random, "--data", pairs, "--html", "none/out.html"),
+        "the folder nil does not exist": (*random, "--data", pairs, "--out", "nil/rows.jsonl"),
+        "pairs.jsonl would be written to": (*random, "--data", pairs, "--out", pairs),
+        "would be written to; expected": (*random, "--data", pairs, "--html", pairs),
+        "steps.jsonl would be": ("--model", f"labels:{steps}", "--data", pairs, "--out", steps),
+        "are both": (*random, "--data", pairs, "--html", tmp_path / "x", "--out", tmp_path / "x"),
         "num_draws must be in": (*random, "--data", pairs, "--num-draws", "0"),
         "holds no similar.json": ("--model", tmp_path, "--data", pairs),
     }
@@ -301,6 +306,7 @@ def test_refusals_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert err.startswith("error: "), err
         assert err.count("\n") == 1
         assert message in err
+    assert read_pairs([pairs])
 
 
 def test_interrupt_ends_it_with_130(

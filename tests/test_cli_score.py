@@ -1,5 +1,6 @@
 """`similar-fast score` and `inspect` as a person or a program meets them."""
 
+import gzip
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 import similar_fast_mini
 from similar_fast.cli import main
 from similar_fast.errors import ModelError
+from similar_fast.models.manifest import read_manifest
 from similar_fast.reward.model import RewardModel
 from similar_fast.score_file import progress_path, rejected_path
 from similar_fast.types import Step
@@ -155,11 +157,23 @@ def test_score_refuses_before_it_opens_the_model(
         )
     }
     answers["source"] = run(capsys, *score_argv(tmp_path, tmp_path / "x.jsonl", tmp_path))
+    packed = tmp_path / "in.jsonl.gz"
+    packed.write_bytes(gzip.compress(source.read_bytes()))
+    answers["packed"] = run(capsys, *score_argv(packed, tmp_path / "x.jsonl", tmp_path))
+    packed.unlink()
     answers["gone"] = run(capsys, *score_argv(tmp_path / "gone", tmp_path / "x.jsonl", tmp_path))
 
     for (code, out, err), message in zip(
         answers.values(),
-        ["exists", "written to", "does not exist", "nothing to resume", "no regular", "gone"],
+        [
+            "exists",
+            "written to",
+            "does not exist",
+            "nothing to resume",
+            "no regular",
+            "packed (gzip)",
+            "gone",
+        ],
         strict=True,
     ):
         assert (code, out) == (3, "")
@@ -245,6 +259,21 @@ def test_inspect_tells_a_reward_model(
         assert (folder / file.name).stat().st_size == file.size
     lines = text.splitlines()
     assert max(len(line) for line in lines[lines.index("") :]) <= 100
+
+
+def test_the_shipped_model_goes_by_its_name_unless_a_folder_has_it(
+    shipped_reward: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["inspect", "similar-mini"]) == 0
+    assert read_manifest(shipped_reward).family in capsys.readouterr().out
+    assert RewardModel("similar-mini", providers="cpu").manifest == read_manifest(shipped_reward)
+    (tmp_path / "similar-mini").mkdir()
+    assert main(["inspect", "similar-mini"]) == 3
 
 
 def test_inspect_tells_what_a_small_model_reads(capsys: pytest.CaptureFixture[str]) -> None:

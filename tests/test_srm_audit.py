@@ -163,12 +163,34 @@ def taken_name() -> Records:
     return [first, replace(second, trajectory=first.trajectory), *rest]
 
 
+def without_action() -> Records:
+    first, *rest = clean_pairs()
+    return [replace(first, chosen=()), *rest]
+
+
+def of_one_action() -> Records:
+    first, *rest = clean_pairs()
+    return [replace(first, chosen=first.rejected), *rest]
+
+
+def thinned() -> Records:
+    """Pairs of candidates of one state, as `pairs --balance` leaves them."""
+    return [
+        replace(pair, chosen_trajectory="t", rejected_trajectory="t")
+        for i, pair in enumerate(clean_pairs())
+        if pair.type is not Dimension.TOTAL or i % 2
+    ]
+
+
 PLANTED: list[tuple[str, str, str, Planted]] = [
+    ("pair-sides", "fault", "without one action", without_action),
+    ("pair-sides", "fault", "two sides are the same", of_one_action),
     ("swapped-columns", "fault", "contradict the messages", columns),
     ("label-order", "fault", "below", swapped_labels),
     ("label-order", "warning", "equal", equal_labels),
     ("lost-pairs", "fault", "earlier trajectory", lambda: list(clean_pairs(as_published=True))),
     ("lost-pairs", "fault", "not in the files", one_less),
+    ("lost-pairs", "note", "couples of one state", thinned),
     ("leaks", "fault", "tasks", moved_task),
     ("leaks", "fault", "instructions", borrowed_instruction),
     ("duplicates", "warning", "equal to an earlier", lambda: [*clean_pairs(), clean_pairs()[0]]),
@@ -233,6 +255,13 @@ def test_clean_data_is_silent(name: str) -> None:
     assert report.findings == ()
     assert report.checks == tuple(CHECKS)
     assert report.is_clean
+
+
+def test_a_pair_without_an_action_reaches_no_other_check() -> None:
+    report = audit_records(without_action())
+
+    assert {finding.check for finding in report.findings} <= {"pair-sides", "lost-pairs"}
+    assert report.n_pairs == len(clean_pairs())
 
 
 def test_every_check_has_a_planted_fault() -> None:

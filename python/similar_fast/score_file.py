@@ -26,6 +26,8 @@ from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
 
 __all__ = ["ScoreSummary", "check_start", "progress_path", "rejected_path", "score_file"]
 
+_PACKED = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00"}
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
@@ -89,11 +91,9 @@ def check_start(source: Path, out: Path, *, resume: bool) -> None:
         FileExistsError: `out` or `rejected_path(out)` holds something and `resume` is not set.
         DataError: `resume` is set and `out` is missing or not unfinished.
         FileNotFoundError: `source`, or the folder of `out`, does not exist.
-        ValueError: `source` is no regular file, or one that would be written to.
+        ValueError: `source` is no regular file, packed, or one that would be written to.
     """
-    source.stat()
-    if not source.is_file():
-        raise ValueError(f"{source} is no regular file; expected one that can be read again")
+    _check_source(source)
     if not out.parent.is_dir():
         raise FileNotFoundError(f"the folder {out.parent} does not exist")
     progress = progress_path(out)
@@ -111,6 +111,16 @@ def check_start(source: Path, out: Path, *, resume: bool) -> None:
         for path in (out, rejected_path(out)):
             if path.exists() and (not path.is_file() or path.stat().st_size):
                 raise FileExistsError(f"{path} exists; expected {expected}")
+
+
+def _check_source(source: Path) -> None:
+    source.stat()
+    if not source.is_file():
+        raise ValueError(f"{source} is no regular file; expected one that can be read again")
+    with source.open("rb") as stream:
+        begin = stream.read(max(map(len, _PACKED.values())))
+    if packed := [kind for kind, magic in _PACKED.items() if begin.startswith(magic)]:
+        raise ValueError(f"{source} is packed ({packed[0]}); expected JSON lines: unpack it first")
 
 
 def score_file(

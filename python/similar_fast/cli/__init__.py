@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.error(error)
         return 3
     except KeyboardInterrupt:
-        is_logged = getattr(args, "out", None) is not None
-        output.note("interrupted" + ("; what was finished is kept" if is_logged else ""))
+        keeps = getattr(args, "keeps_finished", False) and getattr(args, "out", None) is not None
+        output.note("interrupted" + ("; what was finished is kept" if keeps else ""))
         return 130
 
 

@@ -66,7 +66,7 @@ def add_parser(
         description=_DESCRIPTION,
         formatter_class=HelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keeps_finished=True)
     what = parser.add_argument_group("what")
     what.add_argument(
         "--tasks",
@@ -176,6 +176,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.collect.manifest import write_manifest
     from similar_fast.collect.settings import CollectSettings
     from similar_fast.collect.spec import WorkerSpec
+    from similar_fast.models.shipped import reward_folder
 
     if args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
@@ -184,7 +185,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     spec = WorkerSpec(
         settings=settings,
         chromium=args.chromium,
-        model=None if args.model is None else args.model.absolute(),  # another node's folder
+        # On another node the folder is looked for under the same path.
+        model=None if args.model is None else reward_folder(args.model).absolute(),
         device=args.device,
         llm=_llm(args),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from similar_fast.cli.output import Bar, Output
+from similar_fast.errors import DataError
 
 if TYPE_CHECKING:
     from similar_fast.records import Record
@@ -14,11 +15,16 @@ __all__ = ["DataFiles", "refuse_inputs"]
 
 
 class DataFiles:
-    """The files, and the bar that shows how far reading is."""
+    """The files, and the bar that shows how far reading is.
+
+    Attributes:
+        splits: Those of the records that were read, the empty one included.
+    """
 
     def __init__(self, paths: Sequence[Path], bar: Bar) -> None:
         self._paths = paths
         self._bar = bar
+        self.splits: set[str] = set()
 
     @classmethod
     @contextmanager
@@ -38,6 +44,20 @@ class DataFiles:
         total = passes * sum(path.stat().st_size for path in paths)
         with output.progress(total, "bytes read") as bar:
             yield cls(paths, bar)
+
+    def of_split(self, split: str | None) -> Iterator["Record"]:
+        """As `records`, of one split alone where one is named.
+
+        Raises:
+            DataError: A row is no record, or at the end: no record is of the split.
+        """
+        for record in self.records():
+            self.splits.add(record.split)
+            if split is None or record.split == split:
+                yield record
+        if split is not None and split not in self.splits:
+            known = ", ".join(sorted(self.splits - {""})) or "none"
+            raise DataError(f"no record is of the split {split!r}; the splits are: {known}")
 
     def records(self) -> Iterator["Record"]:
         """Every record of every file, in order.

@@ -40,10 +40,22 @@ def add_parser(
         help="who guides it: similar-mini, or a text encoder that sees words alone; both are of "
         "the package similar-fast-mini",
     )
-    parser.add_argument("--num-simulations", type=int, default=64)
-    parser.add_argument("--budget", type=int, default=128, metavar="STEPS")
     parser.add_argument(
-        "--report", type=Path, default=Path("similar-fast-demo.html"), metavar="FILE"
+        "--num-simulations", type=int, default=64, metavar="N", help="most simulations of a search"
+    )
+    parser.add_argument(
+        "--budget",
+        type=int,
+        default=128,
+        metavar="STEPS",
+        help="most environment steps of a search, replays included",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("similar-fast-demo.html"),
+        metavar="FILE",
+        help="the page to write",
     )
     parser.add_argument(
         "--explain", action="store_true", help="tell why each action was committed, in sentences"

@@ -172,11 +172,8 @@ class _Work:
     @contextmanager
     def records(self) -> "Iterator[Iterable[Record]]":
         """The pairs and what pairs are made of, while a bar shows how far reading is."""
-        split = self._args.split
         with DataFiles.shown(self._args.sources, self._output) as files:
-            found: Iterator[Record] = (
-                r for r in files.records() if split is None or r.split == split
-            )
+            found = files.of_split(self._args.split)
             if self._args.candidates:
                 self.candidates = list(found)
                 found = iter(self.candidates)

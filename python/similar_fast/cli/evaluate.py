@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from similar_fast.cli.arguments import ExamplesFormatter, add_device_arguments
+from similar_fast.cli.data_files import refuse_inputs
 from similar_fast.cli.evaluated import print_comparison, print_evaluation
 from similar_fast.cli.output import Bar, Output, count
+from similar_fast.models.shipped import REWARD_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,8 @@ pair could not be scored.
 """
 
 _EPILOG = """\
-models: a folder that similar-fast-export wrote; labels:FILE, a second labelling of the same
+models: a folder that similar-fast-export wrote; similar-mini, the one of the package
+similar-fast-mini (the default); labels:FILE, a second labelling of the same
 actions (collect --targets), on the pairs that it labels; or baseline:NAME with NAME one of
   random     a coin
   length     the longer action, or the shorter one: for each type what is right more often on the
@@ -55,7 +58,9 @@ def add_parser(
         formatter_class=ExamplesFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--model", required=True, metavar="M", help="what is evaluated, see below")
+    parser.add_argument(
+        "--model", default=REWARD_NAME, metavar="M", help="what is evaluated, see below"
+    )
     parser.add_argument("--compare", metavar="M2", help="a second one, on the same pairs")
     _add_data_arguments(parser)
     _add_counting_arguments(parser)
@@ -72,7 +77,6 @@ def add_parser(
     parser.add_argument("--html", type=Path, metavar="OUT.html", help="write a page of it all")
     parser.add_argument(
         "--out",
-        dest="rows",  # `out` would promise that an interrupt keeps what is finished
         type=Path,
         metavar="ROWS.jsonl",
         help="write a line for each pair: its scores, and what became of it",
@@ -142,9 +146,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         facts = {"Data": ", ".join(path.name for path in args.data), "Split": args.split or "all"}
         write_benchmark(first, args.html, facts=facts, notes=work.notes, comparison=comparison)
         output.text(f"page: {args.html}")
-    if args.rows is not None:
-        _write_rows(args.rows, work.pairs, first, None if comparison is None else second)
-        output.text(f"rows: {args.rows}")
+    if args.out is not None:
+        _write_rows(args.out, work.pairs, first, None if comparison is None else second)
+        output.text(f"rows: {args.out}")
     output.document(
         {
             "data": [str(path) for path in args.data],
@@ -324,10 +328,16 @@ def _open_scorer(model: str, args: argparse.Namespace) -> "Scorer":
 
 
 def _check_folders(args: argparse.Namespace) -> None:
-    """Refuses before any work what could not be written after it."""
-    for option, path in (("--html", args.html), ("--out", args.rows)):
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"the folder of {option} is missing: {path.parent}")
+    """Refuses before any work what could not be written after it, or only over what is read."""
+    labels = [
+        m.removeprefix(_LABELS) for m in (args.model, args.compare or "") if m.startswith(_LABELS)
+    ]
+    inputs = [*args.data, *(args.train_data or ()), *map(Path, labels)]
+    outs = [path for path in (args.html, args.out) if path is not None]
+    for out in outs:
+        refuse_inputs(inputs, out)
+    if len(outs) == 2 and outs[0].resolve() == outs[1].resolve():
+        raise ValueError(f"--html and --out are both {outs[0]}; expected two files")
 
 
 def _write_rows(

@@ -46,9 +46,9 @@ def add_parser(
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints what the manifest says."""
     from similar_fast.models.manifest import kv_bytes_per_token, read_manifest
-    from similar_fast.models.shipped import shipped_model
+    from similar_fast.models.shipped import reward_folder
 
-    folder = args.model or shipped_model("reward")
+    folder = reward_folder(args.model)
     manifest = read_manifest(folder, verify=not args.no_verify)
     kv_bytes = kv_bytes_per_token(manifest.reward.decoder) if manifest.reward else None
     output.text(

@@ -116,7 +116,7 @@ class Output:
     def _console(stream: Any) -> "Console":  # noqa: ANN401  # stdout or stderr as they are now
         from rich.console import Console
 
-        return Console(file=stream, soft_wrap=True)
+        return Console(file=stream, soft_wrap=True, emoji=False)  # `:100:` is a line number
 
 
 def count(number: int, noun: str) -> str:

@@ -45,10 +45,10 @@ def add_parser(
     parser.add_argument(
         "--min-difference",
         type=_differences,
-        default={},
+        default=0.0,
         metavar="X|TYPE=X,...",
         help="of states, the least difference of two labels, such as 0.5 for all or "
-        "odds_of_success=0.5,efficiency=0.1 (default: any)",
+        "odds_of_success=0.5,efficiency=0.1",
     )
     parser.add_argument(
         "--min-rollouts", type=int, default=0, metavar="N", help="of states, behind both labels"

@@ -22,7 +22,7 @@ def add_parser(
         "writes one file a (task, seed). A file that is there already is kept.",
         formatter_class=HelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keeps_finished=True)
     parser.add_argument(
         "--tasks", type=words, required=True, metavar="NAMES", help="comma list of MiniWoB++ tasks"
     )

@@ -51,7 +51,7 @@ def add_parser(
         epilog=_EPILOG,
         formatter_class=ExamplesFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keeps_finished=True)
     parser.add_argument("source", type=Path, metavar="IN.jsonl", help="the steps, see below")
     parser.add_argument(
         "--out",

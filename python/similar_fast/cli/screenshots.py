@@ -32,7 +32,7 @@ def add_parser(
         "words gets none. Exit code 1 where one got none.",
         formatter_class=HelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keeps_finished=True)
     parser.add_argument("source", type=Path, metavar="IN", help="steps or pairs with seeds")
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the pictures")
     parser.add_argument(

@@ -102,6 +102,7 @@ def add_parser(
     out.add_argument("--out", type=Path, metavar="FILE", help="JSON Lines log to go on with")
     out.add_argument("--name", help="the arm's name in the log (default: made of its settings)")
     out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
+    parser.set_defaults(keeps_finished=True)
     parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
 
 
@@ -239,9 +240,10 @@ def _arm_name(args: argparse.Namespace) -> str:
 def _model_digest(args: argparse.Namespace) -> str:
     """The first characters of the SHA-256 of the model that will be loaded."""
     from similar_fast.models.manifest import read_manifest
-    from similar_fast.models.shipped import shipped_model
+    from similar_fast.models.shipped import reward_folder, shipped_model
 
-    folder = args.model or shipped_model(args.scorer)
+    is_reward = args.scorer == "reward"
+    folder = reward_folder(args.model) if is_reward else args.model or shipped_model("embedding")
     manifest = read_manifest(folder, verify=False)
     name = "model.onnx" if args.scorer == "embedding" else "decoder.onnx"
     found = [file.sha256 for file in manifest.files if file.name == name]

@@ -14,7 +14,6 @@ from similar_fast.cli.output import Bar, Output, count
 from similar_fast.cli.train_options import add_options, train_settings
 
 if TYPE_CHECKING:
-    from similar_fast.records import Record
     from similar_fast.train.data import OpenScreenshot, TrainingSet
     from similar_fast.train.measures import Measured
     from similar_fast.train.result import TrainResult
@@ -60,7 +59,7 @@ def add_parser(
         epilog=_EPILOG,
         formatter_class=ExamplesFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keeps_finished=True)
     parser.add_argument(
         "data",
         type=Path,
@@ -125,8 +124,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _check_extra() -> None:
-    if any(find_spec(name) is None for name in _EXTRA):
-        raise ImportError('training needs `pip install "similar-fast[train]"`')
+    if missing := [name for name in _EXTRA if find_spec(name) is None]:
+        raise ImportError(
+            f'training needs `pip install "similar-fast[train]"`; missing: {", ".join(missing)} '
+            "(similar_fast_export is the distribution similar-fast-export, in a clone ./export)"
+        )
 
 
 def _rows(
@@ -139,22 +141,12 @@ def _rows(
     """The data, with pictures where a store is named."""
     from similar_fast.train.data import training_set
 
-    splits: set[str] = set()
-
-    def records(files: DataFiles) -> "Iterator[Record]":
-        for record in files.records():
-            splits.add(record.split or "none")
-            if args.split is None or record.split == args.split:
-                yield record
-
     with DataFiles.shown(args.data, output) as files:
-        rows = training_set(records(files), open_screenshot=opener, compared_by=settings.pairs)
-    if args.split is None and len(splits) > 1:
-        output.note(f"all splits are trained on ({', '.join(sorted(splits))}); --split takes one")
-    elif args.split not in {None, *splits}:
-        raise ValueError(
-            f"--split is {args.split!r} and the data has {', '.join(sorted(splits)) or 'no record'}"
-        )
+        records = files.of_split(args.split)
+        rows = training_set(records, open_screenshot=opener, compared_by=settings.pairs)
+    if args.split is None and len(files.splits) > 1:
+        names = ", ".join(name or "no split" for name in sorted(files.splits))
+        output.note(f"all splits are trained on ({names}); --split takes one")
     if rows.num_left_out:
         left_out = count(rows.num_left_out, "pair")
         output.note(f"{left_out} of whole trajectories left out: a model judges steps")

@@ -337,7 +337,8 @@ def _open_explicit(
     for name in names:
         if name not in available:
             raise InferenceError(
-                f"{name} is not in this build of onnxruntime; expected one of {available}"
+                f"{name} is not in this build of onnxruntime; expected auto, cpu, cuda, cuda:N or "
+                f"one of {', '.join(available)}"
             )
     if _CUDA in names and hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it did not find

@@ -6,7 +6,24 @@ from typing import Literal
 
 from similar_fast.errors import ModelError
 
-__all__ = ["shipped_model"]
+__all__ = ["REWARD_NAME", "reward_folder", "shipped_model"]
+
+REWARD_NAME = "similar-mini"
+"""What the shipped reward model is called."""
+
+
+def reward_folder(folder: str | Path | None = None) -> Path:
+    """The folder of a reward model: `folder`, or the one that ships.
+
+    Args:
+        folder: None, or `similar-mini` where no folder here is called so, for the one that ships.
+
+    Raises:
+        ModelError: As `shipped_model`.
+    """
+    if folder is None or (str(folder) == REWARD_NAME and not Path(folder).exists()):
+        return shipped_model("reward")
+    return Path(folder)
 
 
 def shipped_model(kind: Literal["embedding", "reward"]) -> Path:

@@ -17,7 +17,7 @@ from similar_fast.errors import InferenceError, SimilarFastError
 from similar_fast.kept import CacheStats
 from similar_fast.models.manifest import Manifest, RewardSpec, read_manifest
 from similar_fast.models.runtime import Provider
-from similar_fast.models.shipped import shipped_model
+from similar_fast.models.shipped import reward_folder
 from similar_fast.prompts import PromptWriter
 from similar_fast.reward.backbone import Backbone
 from similar_fast.reward.features import FeatureReader, Features
@@ -113,7 +113,7 @@ class RewardModel:
         """Opens a model's folder.
 
         Args:
-            folder: What `similar-fast-export` wrote; None for similar-mini, the one in the
+            folder: What `similar-fast-export` wrote; None or `similar-mini` for the one in the
                 installed package `similar_fast_mini`.
             providers: As `open_session` takes them; also `cpu`, `cuda` or `cuda:1`.
             threads: Threads within one operator on the CPU; None leaves it to onnxruntime.
@@ -141,7 +141,7 @@ class RewardModel:
         ):
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; expected at least {least}")
-        folder = shipped_model("reward") if folder is None else Path(folder)
+        folder = reward_folder(folder)
         self.manifest: Manifest = read_manifest(folder, verify=verify)
         self._backbone = Backbone(folder, self.manifest, providers=providers, threads=threads)
         self._vision = open_vision(self._backbone)
@@ -184,7 +184,7 @@ class RewardModel:
         """The model in `folder`; the name that users of transformers look for.
 
         Args:
-            folder: What `similar-fast-export` wrote, None for similar-mini; nothing is ever
+            folder: What `similar-fast-export` wrote, or `similar-mini`; nothing is ever
                 fetched.
             options: As the constructor takes them.
         """

@@ -57,7 +57,8 @@ def hold_out_rows(
         return HeldOut(rows.of_tasks(tasks), "task")
     instructions = [plain_instruction(step.instruction) for step in rows.steps]
     joined_tasks = components(zip(rows.tasks, instructions, strict=True))
-    groups, by = [joined_tasks[task] for task in rows.tasks], "task"
+    groups = [joined_tasks[task] for task in rows.tasks]
+    by: SplitBy = "task"
     if len(set(rows.tasks)) == 1:
         episodes = rows.episodes.tolist()
         joined = components(zip(episodes, rows.states.tolist(), strict=True))

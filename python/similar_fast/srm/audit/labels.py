@@ -9,7 +9,14 @@ from similar_fast.srm.audit.findings import Finding, Place, Tally, share
 from similar_fast.srm.audit.rows import AuditData, PairRow, Run
 from similar_fast.srm.audit.texts import versus
 
-__all__ = ["future_labels", "label_order", "label_range", "missing_labels", "swapped_columns"]
+__all__ = [
+    "future_labels",
+    "label_order",
+    "label_range",
+    "missing_labels",
+    "pair_sides",
+    "swapped_columns",
+]
 
 _BINARY = (Dimension.TASK_RELEVANCE, Dimension.COHERENCE)
 _FUTURE_SHARE = 0.25
@@ -27,6 +34,24 @@ def swapped_columns(data: AuditData, limit: int) -> list[Finding]:
     by_type = ", ".join(f"{symbol} {number:,}" for symbol, number in types.most_common())
     words = f"pairs whose chosen_action and rejected_action contradict the messages ({by_type})"
     return tally.findings("swapped-columns", "fault", words=words)
+
+
+def pair_sides(data: AuditData, limit: int) -> list[Finding]:
+    """Pairs that compare no two actions or trajectories; no other check sees the first kind."""
+    odd, alike = Tally(limit), Tally(limit)
+    for row in data.all_pairs:
+        record = row.record
+        if not row.has_sides:
+            sizes = f"{len(record.chosen)} and {len(record.rejected)} actions"
+            odd.add(row.place, f"{record.type} of {sizes}")
+        elif record.chosen == record.rejected:
+            alike.add(row.place, f"{record.type}: {_sides(row)}")
+    return [
+        *odd.findings(
+            "pair-sides", "fault", words="pairs without one action (or a trajectory) on each side"
+        ),
+        *alike.findings("pair-sides", "fault", words="pairs whose two sides are the same"),
+    ]
 
 
 def label_order(data: AuditData, limit: int) -> list[Finding]:

@@ -104,7 +104,7 @@ def _missing_totals(data: AuditData, limit: int) -> list[Finding]:
         if row.record.type is not Dimension.TRAJECTORY:
             couples[_couple(row.record)].append(row)
     least = _least_margins(data)
-    tally = Tally(limit)
+    lost, thinned = Tally(limit), Tally(limit)
     for rows in couples.values():
         first = rows[0].record
         types = {row.record.type for row in rows}
@@ -112,9 +112,20 @@ def _missing_totals(data: AuditData, limit: int) -> list[Finding]:
         if Dimension.TOTAL in types or len(types) < len(rows):
             continue
         if _sure_total(rows) > least.get((first.environment, first.split, Dimension.TOTAL), inf):
-            tally.add(rows[0].place, _described(first))
-    words = "couples of actions have no pair of the total, though their H, OS and E call for one"
-    return tally.findings(_CHECK, "fault", words=words)
+            # The builder compares two trajectories; candidates of one state share theirs.
+            is_of_state = first.chosen_trajectory and (
+                first.chosen_trajectory == first.rejected_trajectory
+            )
+            (thinned if is_of_state else lost).add(rows[0].place, _described(first))
+    words = "have no pair of the total, though their H, OS and E call for one"
+    return [
+        *lost.findings(_CHECK, "fault", words=f"couples of actions {words}"),
+        *thinned.findings(
+            _CHECK,
+            "note",
+            words=f"couples of one state {words}, as after `pairs --balance` or `--max-per-state`",
+        ),
+    ]
 
 
 def _couple(record: PairRecord) -> object:

@@ -14,6 +14,7 @@ from similar_fast.srm.audit.labels import (
     label_order,
     label_range,
     missing_labels,
+    pair_sides,
     swapped_columns,
 )
 from similar_fast.srm.audit.leaks import leaks
@@ -48,6 +49,7 @@ def _shortcuts(data: AuditData, measured: Sequence[Shortcut], limit: int) -> lis
 
 CHECKS: dict[str, Check] = {
     "bad-rows": bad_rows,
+    "pair-sides": pair_sides,
     "swapped-columns": swapped_columns,
     "label-order": label_order,
     "lost-pairs": lost_pairs,
@@ -152,7 +154,7 @@ def run_checks(
     return AuditReport(
         files=tuple(map(str, data.files)),
         checks=tuple(names),
-        n_pairs=len(data.pairs),
+        n_pairs=len(data.all_pairs),
         n_trajectories=len(data.trajectories),
         n_steps=len(data.steps),
         findings=tuple(found),

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError
 from similar_fast.records import Labels, PairRecord, Record, StepRecord, TrajectoryRecord
 from similar_fast.srm.audit.findings import Finding, Place, share
@@ -40,6 +41,12 @@ class PairRow:
 
     place: Place
     record: PairRecord
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether both sides have one action, or of a pair of trajectories at least one."""
+        sizes = len(self.record.chosen), len(self.record.rejected)
+        return min(sizes) >= 1 if self.record.type is Dimension.TRAJECTORY else sizes == (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +106,14 @@ class AuditData:
         return {path: _encoding(path) for path in self.files if not _is_parquet(path)}
 
     @cached_property
-    def pairs(self) -> list[PairRow]:
-        """The pairs that the files hold."""
+    def all_pairs(self) -> list[PairRow]:
+        """The pairs that the files hold, those of too few or too many actions included."""
         return [PairRow(place, r) for place, r in self.records if isinstance(r, PairRecord)]
+
+    @cached_property
+    def pairs(self) -> list[PairRow]:
+        """The pairs that compare what their type says: two actions, or two trajectories."""
+        return [row for row in self.all_pairs if row.has_sides]
 
     @cached_property
     def trajectories(self) -> list[tuple[Place, TrajectoryRecord]]:
