@@ -1,18 +1,17 @@
 """`similar-fast search`: plays tasks with one arm and logs one episode a line."""
 
 import argparse
-import contextlib
 import hashlib
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 from similar_fast.cli.playing import Failure, Play, Played, play_all
+from similar_fast.cli.search_arm import SCORERS, WITH_MODEL, arm_name, make_scorer
 from similar_fast.cli.search_options import (
     SEARCH_OPTIONS,
     add_search_arguments,
@@ -20,21 +19,16 @@ from similar_fast.cli.search_options import (
     idle_options,
     make_search,
     search_document,
-    search_name,
     search_policy,
 )
-from similar_fast.errors import EnvError, ModelError
+from similar_fast.cli.search_tasks import environments, task_pairs
 
 if TYPE_CHECKING:
-    from similar_fast.envs.recorded import Recorded
-    from similar_fast.protocols import Environment, Scorer
+    from similar_fast.protocols import Environment
     from similar_fast.search.episodes import Episode
     from similar_fast.types import SearchResult
 
 __all__ = ["add_parser", "run"]
-
-_SCORERS = ("embedding", "reward", "lexical", "constant", "random")
-_WITH_MODEL = ("embedding", "reward")
 
 
 def add_parser(
@@ -79,7 +73,7 @@ def add_parser(
         default="search",
         help="who plays",
     )
-    who.add_argument("--scorer", choices=_SCORERS, default="reward", help="of greedy and search")
+    who.add_argument("--scorer", choices=SCORERS, default="reward", help="of greedy and search")
     who.add_argument(
         "--model",
         type=Path,
@@ -110,8 +104,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.search.episodes import EpisodeLog
 
     _check(args)
-    arm = args.name or _arm_name(args)
-    pairs = _pairs(args)
+    arm = args.name or arm_name(args)
+    pairs = task_pairs(args)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     log = EpisodeLog(args.out)
@@ -143,7 +137,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
                 bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
 
             if left:
-                with _environments(args, min(args.workers, len(left))) as envs:
+                with environments(args, min(args.workers, len(left))) as envs:
                     play_all(_player(args, arm, bar), left, envs, keep)
         wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
@@ -211,87 +205,11 @@ def _ignored_options(args: argparse.Namespace) -> list[str]:
         ignored += ["temperature", "guard"]
     if args.arm in ("heuristic", "random"):
         ignored += ["scorer"]
-    if args.arm in ("heuristic", "random") or args.scorer not in _WITH_MODEL:
+    if args.arm in ("heuristic", "random") or args.scorer not in WITH_MODEL:
         ignored += ["model"]
     if args.env != "recorded":
         ignored += ["recordings"]
     return ignored
-
-
-def _arm_name(args: argparse.Namespace) -> str:
-    """The arm and every setting that changes what is played."""
-    place = args.env
-    if args.recordings is not None:
-        place += f":{args.recordings.name}"
-    common = f"env={place},max_steps={args.max_steps},seed={args.seed}"
-    if args.arm == "random":
-        return f"random({common})"
-    scorer = "lexical" if args.arm == "heuristic" else args.scorer
-    if scorer in _WITH_MODEL:
-        scorer += f":{_model_digest(args)}"
-    if args.arm == "search":
-        return f"search({scorer},{search_name(args)},{common})"
-    pick = f"temperature={args.temperature:g}" if args.temperature else "argmax"
-    guard = "guard" if args.guard else "no-guard"
-    return f"{args.arm}({scorer},{pick},{guard},{common})"
-
-
-def _model_digest(args: argparse.Namespace) -> str:
-    """The first characters of the SHA-256 of the model that will be loaded."""
-    from similar_fast.models.manifest import read_manifest
-    from similar_fast.models.shipped import shipped_model
-
-    folder = args.model or shipped_model(args.scorer)
-    manifest = read_manifest(folder, verify=False)
-    name = "model.onnx" if args.scorer == "embedding" else "decoder.onnx"
-    found = [file.sha256 for file in manifest.files if file.name == name]
-    if not found:
-        raise ModelError(f"{folder} has no {name}; expected a model for --scorer {args.scorer}")
-    return found[0][:8]
-
-
-def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
-    """The (task, seed) pairs to play, in order."""
-    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
-
-    groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
-    recorded = _recorded(args).tasks() if args.env == "recorded" else None
-    known = tasks() if recorded is None else tuple(recorded)
-    names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
-    if unknown := [name for name in names if name not in known]:
-        close = get_close_matches(unknown[0], known, n=3) or known[:3]
-        raise EnvError(
-            f"{args.env} has no task {unknown[0]!r}; it has {len(known)}, close: {', '.join(close)}"
-        )
-    default = TRAIN_TASKS if recorded is None else tuple(recorded)
-    return [
-        (task, seed)
-        for task in dict.fromkeys(names or default)
-        for seed in args.seeds or (recorded[task] if recorded is not None else (2000,))
-    ]
-
-
-def _recorded(args: argparse.Namespace) -> "Recorded":
-    from similar_fast.envs.recorded import Recorded
-
-    return Recorded(args.recordings) if args.recordings else Recorded.builtin()
-
-
-def _scorer(args: argparse.Namespace) -> "Scorer":
-    from similar_fast import baselines
-    from similar_fast.embedding import EmbeddingScorer
-
-    if args.arm == "heuristic" or args.scorer == "lexical":
-        return baselines.LexicalScorer()
-    if args.scorer == "constant":
-        return baselines.ConstantScorer()
-    if args.scorer == "random":
-        return baselines.RandomScorer(args.seed)
-    if args.scorer == "reward":
-        from similar_fast.reward.model import RewardModel
-
-        return RewardModel(args.model)
-    return EmbeddingScorer(args.model)
 
 
 def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
@@ -300,7 +218,7 @@ def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
 
     if args.arm == "search":
         return _searcher(args, arm, bar)
-    scorer = None if args.arm == "random" else _scorer(args)
+    scorer = None if args.arm == "random" else make_scorer(args)
 
     def play_one(env: "Environment", task: str, seed: int, _: threading.Event) -> Played:
         policy: Policy = (
@@ -327,7 +245,7 @@ def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
     from similar_fast.search.episodes import run_search
     from similar_fast.search.search import SearchProgress
 
-    search = make_search(args, _scorer(args))
+    search = make_search(args, make_scorer(args))
 
     def search_one(env: "Environment", task: str, seed: int, stop: threading.Event) -> Played:
         def say(now: SearchProgress) -> None:
@@ -338,19 +256,6 @@ def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
         )
 
     return search_one
-
-
-@contextlib.contextmanager
-def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Environment"]]:
-    with contextlib.ExitStack() as stack:
-        if args.env == "recorded":
-            yield [_recorded(args) for _ in range(count)]
-            return
-        from similar_fast.envs.browser import Browser
-        from similar_fast.envs.miniwob import MiniWob
-
-        browser = stack.enter_context(Browser(executable=args.chromium))
-        yield [stack.enter_context(MiniWob(browser=browser)) for _ in range(count)]
 
 
 def _print_summary(

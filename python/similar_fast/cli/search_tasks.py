@@ -1,0 +1,56 @@
+"""What `similar-fast search` plays, and where: tasks with their seeds, and their environments."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from similar_fast.errors import EnvError
+
+if TYPE_CHECKING:
+    from similar_fast.envs.recorded import Recorded
+    from similar_fast.protocols import Environment
+
+__all__ = ["environments", "task_pairs"]
+
+
+def task_pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
+    """The (task, seed) pairs to play, in order."""
+    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
+
+    groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
+    recorded = _recorded(args).tasks() if args.env == "recorded" else None
+    known = tasks() if recorded is None else tuple(recorded)
+    names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
+    if unknown := [name for name in names if name not in known]:
+        close = get_close_matches(unknown[0], known, n=3) or known[:3]
+        raise EnvError(
+            f"{args.env} has no task {unknown[0]!r}; it has {len(known)}, close: {', '.join(close)}"
+        )
+    default = TRAIN_TASKS if recorded is None else tuple(recorded)
+    return [
+        (task, seed)
+        for task in dict.fromkeys(names or default)
+        for seed in args.seeds or (recorded[task] if recorded is not None else (2000,))
+    ]
+
+
+@contextlib.contextmanager
+def environments(args: argparse.Namespace, count: int) -> Iterator[list["Environment"]]:
+    """So many environments, closed together when the block ends."""
+    with contextlib.ExitStack() as stack:
+        if args.env == "recorded":
+            yield [_recorded(args) for _ in range(count)]
+            return
+        from similar_fast.envs.browser import Browser
+        from similar_fast.envs.miniwob import MiniWob
+
+        browser = stack.enter_context(Browser(executable=args.chromium))
+        yield [stack.enter_context(MiniWob(browser=browser)) for _ in range(count)]
+
+
+def _recorded(args: argparse.Namespace) -> "Recorded":
+    from similar_fast.envs.recorded import Recorded
+
+    return Recorded(args.recordings) if args.recordings else Recorded.builtin()
