@@ -1,17 +1,19 @@
 """`similar-fast search`: plays tasks with one arm and logs one episode a line."""
 
 import argparse
+import contextlib
 import hashlib
 import re
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 from similar_fast.cli.playing import Failure, Play, Played, play_all
-from similar_fast.cli.search_arm import SCORERS, WITH_MODEL, arm_name, make_scorer
+from similar_fast.cli.search_arm import SCORERS, WITH_MODEL, arm_name, arm_settings, make_scorer
 from similar_fast.cli.search_options import (
     SEARCH_OPTIONS,
     add_search_arguments,
@@ -25,7 +27,7 @@ from similar_fast.cli.search_tasks import environments, task_pairs
 
 if TYPE_CHECKING:
     from similar_fast.protocols import Environment
-    from similar_fast.search.episodes import Episode
+    from similar_fast.search.episodes import Episode, EpisodeLog
     from similar_fast.types import SearchResult
 
 __all__ = ["add_parser", "run"]
@@ -94,7 +96,11 @@ def add_parser(
     add_search_arguments(parser.add_argument_group("search"))
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, metavar="FILE", help="JSON Lines log to go on with")
-    out.add_argument("--name", help="the arm's name in the log (default: made of its settings)")
+    out.add_argument(
+        "--name",
+        help="the arm's name in the log (default: made of its settings, which each row holds "
+        "as well: a name goes on with the same ones only)",
+    )
     out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
     parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
 
@@ -104,14 +110,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.search.episodes import EpisodeLog
 
     _check(args)
-    arm = args.name or arm_name(args)
+    settings = arm_settings(args)
+    arm = args.name or arm_name(settings)
     pairs = task_pairs(args)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-    log = EpisodeLog(args.out)
-    failures: list[Failure] = []
-    searches: list[dict[str, Any]] = []
-    try:
+    with contextlib.closing(EpisodeLog(args.out)) as log:
+        log.check_settings(arm, settings)
         left = log.missing(arm, pairs)
         if len(left) < len(pairs):
             done = len(pairs) - len(left)
@@ -119,37 +124,51 @@ def run(args: argparse.Namespace, output: Output) -> int:
             output.note(
                 f"{done} episodes of {arm} are there already{no_report}; {len(left)} are left"
             )
-        with output.progress(len(left), arm) as bar:
-
-            def keep(played: Played | Failure) -> None:
-                if isinstance(played, Failure):
-                    failures.append(played)
-                    output.note(f"{played.task} seed {played.seed}: {played.error}")
-                    bar.advance()
-                    return
-                episode = played.episode
-                log.append(episode)
-                _write_report(args, arm, played)
-                if played.result is not None:
-                    searches.append(search_document(played.result, is_explained=args.explain))
-                    _print_explanation(args, output, played.result)
-                solved = "solved" if episode.success else "not solved"
-                bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
-
-            if left:
-                with environments(args, min(args.workers, len(left))) as envs:
-                    play_all(_player(args, arm, bar), left, envs, keep)
+        failures, searches = _play(args, output, arm=arm, settings=settings, pairs=left, log=log)
         wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
         tasks = list(dict.fromkeys(task for task, _ in pairs))
         _print_summary(output, arm, tasks, rows, failures=failures, searches=searches)
-    finally:
-        log.close()
     if failures:
         output.note(
             f"{len(failures)} episodes failed and are not in the log; run again to retry them"
         )
     return 1 if failures else 0
+
+
+def _play(
+    args: argparse.Namespace,
+    output: Output,
+    *,
+    arm: str,
+    settings: dict[str, Any],
+    pairs: list[tuple[str, int]],
+    log: "EpisodeLog",
+) -> tuple[list[Failure], list[dict[str, Any]]]:
+    """Plays `pairs` into the log; returns what failed, and what the searches say of themselves."""
+    failures: list[Failure] = []
+    searches: list[dict[str, Any]] = []
+    with output.progress(len(pairs), arm) as bar:
+
+        def keep(played: Played | Failure) -> None:
+            if isinstance(played, Failure):
+                failures.append(played)
+                output.note(f"{played.task} seed {played.seed}: {played.error}")
+                bar.advance()
+                return
+            episode = replace(played.episode, settings=settings)
+            log.append(episode)
+            _write_report(args, arm, played)
+            if played.result is not None:
+                searches.append(search_document(played.result, is_explained=args.explain))
+                _print_explanation(args, output, played.result)
+            solved = "solved" if episode.success else "not solved"
+            bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
+
+        if pairs:
+            with environments(args, min(args.workers, len(pairs))) as envs:
+                play_all(_player(args, arm, bar), pairs, envs, keep)
+    return failures, searches
 
 
 def _print_explanation(args: argparse.Namespace, output: Output, result: "SearchResult") -> None:

@@ -1,15 +1,16 @@
-"""Who plays in `similar-fast search`: the name of an arm, and its scorer."""
+"""Who plays in `similar-fast search`: an arm's settings, its name and its scorer."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from similar_fast.cli.search_options import search_name
+from similar_fast.cli.search_options import search_settings
 from similar_fast.errors import ModelError
 
 if TYPE_CHECKING:
     from similar_fast.protocols import Scorer
 
-__all__ = ["SCORERS", "WITH_MODEL", "arm_name", "make_scorer"]
+__all__ = ["SCORERS", "WITH_MODEL", "arm_name", "arm_settings", "make_scorer"]
 
 SCORERS = ("embedding", "reward", "lexical", "constant", "random")
 """What `--scorer` can name."""
@@ -18,22 +19,44 @@ WITH_MODEL = ("embedding", "reward")
 """Those of them that load a model."""
 
 
-def arm_name(args: argparse.Namespace) -> str:
-    """The arm and every setting that changes what is played."""
+def arm_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The arm and every setting that changes what is played, by name, in the order of its name."""
     place = args.env
     if args.recordings is not None:
         place += f":{args.recordings.name}"
-    common = f"env={place},max_steps={args.max_steps},seed={args.seed}"
-    if args.arm == "random":
-        return f"random({common})"
-    scorer = "lexical" if args.arm == "heuristic" else args.scorer
-    if scorer in WITH_MODEL:
-        scorer += f":{_model_digest(args)}"
+    settings = {"arm": args.arm}
+    if args.arm != "random":
+        settings["scorer"] = _scorer_name(args)
     if args.arm == "search":
-        return f"search({scorer},{search_name(args)},{common})"
-    pick = f"temperature={args.temperature:g}" if args.temperature else "argmax"
-    guard = "guard" if args.guard else "no-guard"
-    return f"{args.arm}({scorer},{pick},{guard},{common})"
+        settings |= search_settings(args)
+    elif args.arm != "random":
+        settings |= {"temperature": args.temperature, "guard": args.guard}
+    return settings | {"env": place, "max_steps": args.max_steps, "seed": args.seed}
+
+
+def arm_name(settings: Mapping[str, Any]) -> str:
+    """The default name of an arm with these settings, of all of them."""
+    words = [_word(name, value) for name, value in settings.items() if name != "arm"]
+    return f"{settings['arm']}({','.join(words)})"
+
+
+def _word(name: str, value: Any) -> str:  # noqa: ANN401  # whatever an option can be
+    """A setting as it stands in a name."""
+    if name == "scorer":
+        return str(value)
+    if name == "temperature":
+        return f"temperature={value:g}" if value else "argmax"
+    if name == "guard":
+        return "guard" if value else "no-guard"
+    if name == "weights" and value is not None:
+        return f"weights={':'.join(map(repr, value))}"
+    return f"{name}={value}"
+
+
+def _scorer_name(args: argparse.Namespace) -> str:
+    """The scorer, and of a model which one."""
+    scorer = "lexical" if args.arm == "heuristic" else str(args.scorer)
+    return f"{scorer}:{_model_digest(args)}" if scorer in WITH_MODEL else scorer
 
 
 def make_scorer(args: argparse.Namespace) -> "Scorer":

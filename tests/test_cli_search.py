@@ -1,0 +1,96 @@
+"""What `similar-fast search` refuses, and what it goes on with; without a browser."""
+
+import json
+from pathlib import Path
+
+import pytest
+from similar_fast.cli import main
+
+SHORT = ("--scorer", "lexical", "--num-simulations", "5")
+ONE = ("--tasks", "enter-password", "--seeds", "2000")
+
+
+def search(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
+    """Runs the command on recordings: its exit code, stdout and stderr."""
+    code = main(["search", "--env", "recorded", *map(str, argv)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_name_goes_on_with_the_settings_that_it_was_played_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs.jsonl"
+    argv = (*ONE, *SHORT, "--out", out, "--name", "abc", "--json")
+
+    first, _, _ = search(capsys, *argv)
+    again, text, err = search(capsys, *argv)
+
+    assert (first, again) == (0, 0)
+    assert "1 episodes of abc are there already; 0 are left" in err
+    assert json.loads(text)["arm"] == "abc"
+    (row,) = map(json.loads, out.read_text().splitlines())
+    assert row["settings"]["arm"] == "search"
+    assert row["settings"]["scorer"] == "lexical"
+    assert row["settings"]["num_simulations"] == 5
+    assert row["settings"]["max_steps"] == 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "found", "expected"),
+    [
+        (("--num-simulations", "6"), "num_simulations=5", "num_simulations=6"),
+        (("--scorer", "constant"), "scorer='lexical'", "scorer='constant'"),
+        (("--max-steps", "3"), "max_steps=8", "max_steps=3"),
+        (("--no-merge",), "merge=True", "merge=False"),
+    ],
+)
+def test_a_name_of_other_settings_is_refused(
+    changed: tuple[str, ...],
+    found: str,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "runs.jsonl"
+    argv = (*ONE, *SHORT, "--out", out, "--name", "abc")
+    search(capsys, *argv)
+    before = out.read_bytes()
+
+    code, text, err = search(capsys, *argv, *changed)
+
+    assert code == 3
+    assert text == ""
+    assert err == (
+        f"error: DataError: {out}:1: 'abc' was played with {found}; "
+        f"expected {expected}, or another name\n"
+    )
+    assert out.read_bytes() == before
+
+
+def test_rows_of_an_older_log_are_gone_on_with_unchecked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs.jsonl"
+    argv = (*ONE, *SHORT, "--out", out, "--name", "abc")
+    search(capsys, *argv)
+    row = json.loads(out.read_text())
+    del row["settings"]
+    out.write_text(json.dumps(row) + "\n")
+
+    code, _, err = search(capsys, *argv, "--num-simulations", "6")
+
+    assert code == 0
+    assert "1 episodes of abc are there already" in err
+
+
+def test_settings_that_a_default_name_rounds_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = (*ONE, "--arm", "heuristic", "--out", tmp_path / "runs.jsonl", "--temperature")
+    search(capsys, *argv, "0.12345678")
+
+    code, _, err = search(capsys, *argv, "0.12345679")
+
+    assert code == 3
+    assert "was played with temperature=0.12345678; expected temperature=0.12345679" in err
