@@ -1,10 +1,13 @@
 """What `similar-fast search` refuses, and what it goes on with; without a browser."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from similar_fast.cli import main
+from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
+from similar_fast.envs.recorded import Recorded
 
 SHORT = ("--scorer", "lexical", "--num-simulations", "5")
 ONE = ("--tasks", "enter-password", "--seeds", "2000")
@@ -94,3 +97,45 @@ def test_settings_that_a_default_name_rounds_are_told_apart(
 
     assert code == 3
     assert "was played with temperature=0.12345678; expected temperature=0.12345679" in err
+
+
+@pytest.mark.parametrize(("group", "tasks"), [("train", TRAIN_TASKS), ("held-out", HELD_OUT_TASKS)])
+def test_a_group_stands_for_those_of_its_tasks_that_are_recorded(
+    group: str, tasks: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = [task for task in tasks if task in Recorded.builtin().tasks()]
+
+    code, text, err = search(
+        capsys, "--tasks", group, "--arm", "random", "--max-steps", "1", "--json"
+    )
+
+    assert code == 0
+    assert list(json.loads(text)["tasks"]) == recorded
+    assert err == f"{group}: {len(recorded)} of {len(tasks)} tasks are recorded\n"
+
+
+def test_a_task_that_is_not_recorded_is_refused_with_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorded = Recorded.builtin().tasks()
+
+    code, _, err = search(capsys, "--tasks", "enter-text,click-tab-2-hard", "--arm", "random")
+
+    assert code == 3
+    assert err == (
+        f"error: EnvError: recorded has no task 'click-tab-2-hard'; it has {len(recorded)}: "
+        f"{', '.join(recorded)}\n"
+    )
+
+
+def test_a_group_of_which_nothing_is_recorded_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(Recorded.builtin().path("enter-text", 2000), tmp_path)
+
+    code, _, err = search(
+        capsys, "--recordings", tmp_path, "--tasks", "held-out", "--arm", "random"
+    )
+
+    assert code == 3
+    assert "EnvError: recorded has no task of held-out; it has 1: enter-text" in err

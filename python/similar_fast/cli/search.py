@@ -54,8 +54,8 @@ def add_parser(
         "--tasks",
         type=words,
         metavar="NAMES",
-        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables "
-        "(default: train, or all that is recorded)",
+        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables, "
+        "with recordings for those that are recorded (default: train, or all that is recorded)",
     )
     where.add_argument(
         "--seeds",
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     _check(args)
     settings = arm_settings(args)
     arm = args.name or arm_name(settings)
-    pairs = task_pairs(args)
+    pairs = task_pairs(args, output)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(EpisodeLog(args.out)) as log:

@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from similar_fast.cli.output import Output
 from similar_fast.errors import EnvError
 
 if TYPE_CHECKING:
@@ -15,25 +16,46 @@ if TYPE_CHECKING:
 __all__ = ["environments", "task_pairs"]
 
 
-def task_pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
-    """The (task, seed) pairs to play, in order."""
+def task_pairs(args: argparse.Namespace, output: Output) -> list[tuple[str, int]]:
+    """The (task, seed) pairs to play, in order; of a group, what is recorded, and a note says so.
+
+    Raises:
+        EnvError: A task is unknown or not recorded, or nothing of a group is.
+    """
     from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
 
     groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
-    recorded = _recorded(args).tasks() if args.env == "recorded" else None
-    known = tasks() if recorded is None else tuple(recorded)
+    if args.env == "recorded":
+        return _recorded_pairs(args, groups, output)
+    known = tasks()
     names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
     if unknown := [name for name in names if name not in known]:
         close = get_close_matches(unknown[0], known, n=3) or known[:3]
         raise EnvError(
             f"{args.env} has no task {unknown[0]!r}; it has {len(known)}, close: {', '.join(close)}"
         )
-    default = TRAIN_TASKS if recorded is None else tuple(recorded)
     return [
         (task, seed)
-        for task in dict.fromkeys(names or default)
-        for seed in args.seeds or (recorded[task] if recorded is not None else (2000,))
+        for task in dict.fromkeys(names or TRAIN_TASKS)
+        for seed in args.seeds or (2000,)
     ]
+
+
+def _recorded_pairs(
+    args: argparse.Namespace, groups: Mapping[str, Sequence[str]], output: Output
+) -> list[tuple[str, int]]:
+    recorded = _recorded(args).tasks()
+    listed = f"it has {len(recorded)}: {', '.join(recorded)}"
+    wanted: list[str] = []
+    for name in args.tasks or recorded:
+        found = [task for task in groups.get(name, (name,)) if task in recorded]
+        if name in groups:
+            output.note(f"{name}: {len(found)} of {len(groups[name])} tasks are recorded")
+        if not found:
+            what = f"no task of {name}" if name in groups else f"no task {name!r}"
+            raise EnvError(f"recorded has {what}; {listed}")
+        wanted += found
+    return [(task, seed) for task in dict.fromkeys(wanted) for seed in args.seeds or recorded[task]]
 
 
 @contextlib.contextmanager
