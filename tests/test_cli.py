@@ -333,21 +333,6 @@ def test_search_plays_every_policy_and_explains_it(
     assert brief["actions"] == search["actions"]
 
 
-def test_search_with_weights_and_no_dimensions_fails_the_episode(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    task, seed = first_recording()
-
-    code, _, err = run(
-        capsys,
-        *("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)),
-        *("--scorer", "lexical", "--weights", "3,5,5,1,1"),
-    )
-
-    assert code == 1
-    assert "the scorer gives no dimensions to weigh" in err
-
-
 @pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,x", "1,2,3,4,nan", ""])
 def test_malformed_weights_are_a_usage_error(text: str) -> None:
     with pytest.raises(SystemExit) as caught:

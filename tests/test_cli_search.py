@@ -139,3 +139,65 @@ def test_a_group_of_which_nothing_is_recorded_is_refused(
 
     assert code == 3
     assert "EnvError: recorded has no task of held-out; it has 1: enter-text" in err
+
+
+@pytest.mark.parametrize(
+    ("where", "refusal"),
+    [
+        ((), "no seed 9999; it has 2000, 2001, 2002"),
+        (("--tasks", "train"), "no seed 9999; it has 2000, 2001, 2002"),
+        (("--tasks", "enter-password"), "no 'enter-password' with seed 9999; it has 2000, 2001"),
+    ],
+)
+def test_a_seed_that_is_not_recorded_is_refused_before_anything_is_played(
+    where: tuple[str, ...], refusal: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs.jsonl"
+
+    code, text, err = search(
+        capsys, *where, "--seeds", "2000,9999", "--arm", "random", "--out", out
+    )
+
+    assert code == 3
+    assert text == ""
+    assert err.splitlines()[-1] == f"error: EnvError: recorded has {refusal}"
+    assert not out.exists()
+
+
+def test_seeds_of_a_group_are_those_that_are_recorded_of_each_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorded = Recorded.builtin().tasks()
+    there = {task: recorded[task] for task in HELD_OUT_TASKS if task in recorded}
+
+    code, text, err = search(
+        capsys,
+        *("--tasks", "held-out", "--seeds", "2000-2001"),
+        *("--arm", "random", "--max-steps", "1", "--json"),
+    )
+
+    expected = {task: len({2000, 2001} & set(seeds)) for task, seeds in there.items()}
+    played = {task: found["n"] for task, found in json.loads(text)["tasks"].items()}
+    assert code == 0
+    assert played == expected
+    assert sum(played.values()) < 2 * len(there)
+    assert f"{sum(played.values())} of {2 * len(there)} episodes are recorded" in err
+
+
+@pytest.mark.parametrize("scorer", ["lexical", "constant", "random", "embedding"])
+def test_weights_for_a_scorer_without_dimensions_are_refused_before_anything_is_played(
+    scorer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs.jsonl"
+
+    code, text, err = search(
+        capsys, *ONE, "--scorer", scorer, "--weights", "3,5,5,1,1", "--out", out
+    )
+
+    assert code == 3
+    assert text == ""
+    assert err == (
+        f"error: ValueError: --weights weighs dimensions, and --scorer {scorer} has none; "
+        "expected --scorer reward\n"
+    )
+    assert not out.exists()

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 from similar_fast.cli.playing import Failure, Play, Played, play_all
-from similar_fast.cli.search_arm import SCORERS, WITH_MODEL, arm_name, arm_settings, make_scorer
+from similar_fast.cli.search_arm import (
+    SCORERS,
+    WITH_DIMENSIONS,
+    WITH_MODEL,
+    arm_name,
+    arm_settings,
+    make_scorer,
+)
 from similar_fast.cli.search_options import (
     SEARCH_OPTIONS,
     add_search_arguments,
@@ -191,7 +198,7 @@ def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses numbers that make no sense, and options that this arm would not look at.
+    """Refuses what makes no sense or cannot succeed, and options that this arm does not look at.
 
     Raises:
         ValueError: With the option's name.
@@ -202,6 +209,11 @@ def _check(args: argparse.Namespace) -> None:
     _refuse(args, _ignored_options(args), f"--scorer {args.scorer} and --env {args.env}")
     if args.arm == "search":
         _refuse(args, idle_options(args), f"--policy {search_policy(args)}")
+        if args.weights is not None and args.scorer not in WITH_DIMENSIONS:
+            raise ValueError(
+                f"--weights weighs dimensions, and --scorer {args.scorer} has none; "
+                f"expected --scorer {' or '.join(WITH_DIMENSIONS)}"
+            )
     if args.report is not None:
         args.report.mkdir(parents=True, exist_ok=True)
 

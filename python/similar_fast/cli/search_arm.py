@@ -10,13 +10,16 @@ from similar_fast.errors import ModelError
 if TYPE_CHECKING:
     from similar_fast.protocols import Scorer
 
-__all__ = ["SCORERS", "WITH_MODEL", "arm_name", "arm_settings", "make_scorer"]
+__all__ = ["SCORERS", "WITH_DIMENSIONS", "WITH_MODEL", "arm_name", "arm_settings", "make_scorer"]
 
 SCORERS = ("embedding", "reward", "lexical", "constant", "random")
 """What `--scorer` can name."""
 
 WITH_MODEL = ("embedding", "reward")
 """Those of them that load a model."""
+
+WITH_DIMENSIONS = ("reward",)
+"""Those of them whose scores have the five dimensions."""
 
 
 def arm_settings(args: argparse.Namespace) -> dict[str, Any]:

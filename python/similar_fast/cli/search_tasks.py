@@ -20,7 +20,7 @@ def task_pairs(args: argparse.Namespace, output: Output) -> list[tuple[str, int]
     """The (task, seed) pairs to play, in order; of a group, what is recorded, and a note says so.
 
     Raises:
-        EnvError: A task is unknown or not recorded, or nothing of a group is.
+        EnvError: A task is unknown or not recorded, or nothing of a group is, or a seed is not.
     """
     from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
 
@@ -55,7 +55,32 @@ def _recorded_pairs(
             what = f"no task of {name}" if name in groups else f"no task {name!r}"
             raise EnvError(f"recorded has {what}; {listed}")
         wanted += found
-    return [(task, seed) for task in dict.fromkeys(wanted) for seed in args.seeds or recorded[task]]
+    names = list(dict.fromkeys(wanted))
+    by_name = [name for name in args.tasks or () if name not in groups]
+    _check_seeds(args.seeds or (), {name: recorded[name] for name in names}, by_name)
+    asked = [(task, seed) for task in names for seed in args.seeds or recorded[task]]
+    pairs = [(task, seed) for task, seed in asked if seed in recorded[task]]
+    if len(pairs) < len(asked):
+        output.note(f"{len(pairs)} of {len(asked)} episodes are recorded")
+    return pairs
+
+
+def _check_seeds(
+    seeds: Sequence[int], recorded: Mapping[str, Sequence[int]], by_name: Sequence[str]
+) -> None:
+    """Refuses a seed that a task named by itself lacks, or every task.
+
+    Raises:
+        EnvError: With the seed and those that are recorded.
+    """
+    for seed in seeds:
+        for task in by_name:
+            if seed not in recorded[task]:
+                found = ", ".join(map(str, recorded[task]))
+                raise EnvError(f"recorded has no {task!r} with seed {seed}; it has {found}")
+        there = sorted({number for numbers in recorded.values() for number in numbers})
+        if seed not in there:
+            raise EnvError(f"recorded has no seed {seed}; it has {', '.join(map(str, there))}")
 
 
 @contextlib.contextmanager
