@@ -201,3 +201,29 @@ def test_weights_for_a_scorer_without_dimensions_are_refused_before_anything_is_
         "expected --scorer reward\n"
     )
     assert not out.exists()
+
+
+def test_a_log_in_a_folder_that_does_not_exist_is_refused_and_makes_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, reports = tmp_path / "none", tmp_path / "reports"
+
+    code, text, err = search(
+        capsys, *ONE, *SHORT, "--out", folder / "runs.jsonl", "--report", reports
+    )
+
+    assert code == 3
+    assert text == ""
+    assert err == f"error: FileNotFoundError: the folder {folder} does not exist\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_may_go_into_a_new_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = tmp_path / "new" / "reports"
+
+    code, _, _ = search(capsys, *ONE, *SHORT, "--report", reports)
+
+    assert code == 0
+    assert len(list(reports.glob("*/enter-password-2000.html"))) == 1

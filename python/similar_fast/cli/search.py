@@ -108,7 +108,12 @@ def add_parser(
         help="the arm's name in the log (default: made of its settings, which each row holds "
         "as well: a name goes on with the same ones only)",
     )
-    out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
+    out.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="one HTML file a search; the folder is made where it is missing",
+    )
     parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
 
 
@@ -120,10 +125,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     settings = arm_settings(args)
     arm = args.name or arm_name(settings)
     pairs = task_pairs(args, output)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(EpisodeLog(args.out)) as log:
         log.check_settings(arm, settings)
+        if args.report is not None:
+            args.report.mkdir(parents=True, exist_ok=True)
         left = log.missing(arm, pairs)
         if len(left) < len(pairs):
             done = len(pairs) - len(left)
@@ -201,6 +206,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses what makes no sense or cannot succeed, and options that this arm does not look at.
 
     Raises:
+        FileNotFoundError: The folder of --out does not exist.
         ValueError: With the option's name.
     """
     for name in ("workers", "max_steps", "num_simulations", "max_batch_size"):
@@ -214,8 +220,8 @@ def _check(args: argparse.Namespace) -> None:
                 f"--weights weighs dimensions, and --scorer {args.scorer} has none; "
                 f"expected --scorer {' or '.join(WITH_DIMENSIONS)}"
             )
-    if args.report is not None:
-        args.report.mkdir(parents=True, exist_ok=True)
+    if args.out is not None and not args.out.parent.is_dir():
+        raise FileNotFoundError(f"the folder {args.out.parent} does not exist")
 
 
 def _refuse(args: argparse.Namespace, names: Iterable[str], where: str) -> None:
