@@ -226,6 +226,8 @@ def test_report_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) 
         ("--arm", "greedy", "--scorer", "lexical", "--model", "x"),
         ("--arm", "random", "--no-guard"),
         ("--recordings", "x"),
+        ("--env", "recorded", "--chromium", "x"),
+        ("--env", "recorded", "--arm", "random", "--chromium", "x"),
         ("--workers", "0"),
         ("--arm", "random", "--explain"),
         ("--arm", "greedy", "--no-merge"),

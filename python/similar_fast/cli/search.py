@@ -244,8 +244,7 @@ def _ignored_options(args: argparse.Namespace) -> list[str]:
         ignored += ["scorer"]
     if args.arm in ("heuristic", "random") or args.scorer not in WITH_MODEL:
         ignored += ["model"]
-    if args.env != "recorded":
-        ignored += ["recordings"]
+    ignored += ["chromium"] if args.env == "recorded" else ["recordings"]
     return ignored
 
 
