@@ -192,27 +192,28 @@ bench-prefix: build ## shared prefixes beside whole prompts and transformers' ow
 # The data sets in data/, made again: 40 and 25 minutes on two cores, and a second call goes on.
 
 RUNS ?= runs
-COLLECT := $(BIN)/similar-fast collect --workers 2 --resume
+# --resume wants a collection that was begun, which a first call has not.
+COLLECT = $(BIN)/similar-fast collect --workers 2 --out $(1) $(if $(wildcard $(1)/collect.json),--resume)
 BENCHMARK := --idle skip --seeds 4000-4049 --rollouts 12 --min-rollouts 12 --width 4 --num-simulations 6
 
 .PHONY: data-steps
 data-steps: build chromium ## data/miniwob-steps.jsonl.xz: labels of the 12 train tasks
-	$(COLLECT) --tasks train --seeds 1000-1099 --max-labels 20000 --idle skip --out $(RUNS)/train
+	$(call COLLECT,$(RUNS)/train) --tasks train --seeds 1000-1099 --max-labels 20000 --idle skip
 	$(BIN)/similar-fast convert $(RUNS)/train/steps.jsonl data/miniwob-steps.jsonl.xz
 	cp $(RUNS)/train/manifest.json data/miniwob-steps.manifest.json
 
 .PHONY: data-steps-2
 data-steps-2: build chromium ## data/miniwob-steps-2.jsonl.xz: a second round, played by FIRST, a model of the first labels
 	@test -f "$(FIRST)/similar.json" || (echo "FIRST is '$(FIRST)'; expected the folder of a reward model, such as $(MINI_RUN)/model" >&2; exit 1)
-	$(COLLECT) --tasks train --seeds 1060-1099 --model $(FIRST) --device cpu --temperature 1.0 --epsilon 0.3 \
-	  --root-rollouts 20 --max-labels 12000 --out $(RUNS)/round2
+	$(call COLLECT,$(RUNS)/round2) --tasks train --seeds 1060-1099 --model $(FIRST) --device cpu --temperature 1.0 --epsilon 0.3 \
+	  --root-rollouts 20 --max-labels 12000
 	$(BIN)/similar-fast convert $(RUNS)/round2/steps.jsonl data/miniwob-steps-2.jsonl.xz
 	cp $(RUNS)/round2/manifest.json data/miniwob-steps-2.manifest.json
 
 .PHONY: data-pairs
 data-pairs: build chromium ## data/srm-miniwob.jsonl.xz: the benchmark of our own
-	$(COLLECT) --tasks train $(BENCHMARK) --max-labels 2500 --out $(RUNS)/srm-train
-	$(COLLECT) --tasks held-out $(BENCHMARK) --max-labels 1800 --out $(RUNS)/srm-held-out
+	$(call COLLECT,$(RUNS)/srm-train) --tasks train $(BENCHMARK) --max-labels 2500
+	$(call COLLECT,$(RUNS)/srm-held-out) --tasks held-out $(BENCHMARK) --max-labels 1800
 	$(BIN)/similar-fast convert $(RUNS)/srm-train/steps.jsonl $(RUNS)/srm-train.jsonl --split train-tasks
 	$(BIN)/similar-fast convert $(RUNS)/srm-held-out/steps.jsonl $(RUNS)/srm-held-out.jsonl --split held-out
 	$(BIN)/similar-fast pairs $(RUNS)/srm-train.jsonl $(RUNS)/srm-held-out.jsonl \

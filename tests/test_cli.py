@@ -226,6 +226,8 @@ def test_report_without_a_search_is_refused(capsys: pytest.CaptureFixture[str]) 
         ("--arm", "greedy", "--scorer", "lexical", "--model", "x"),
         ("--arm", "random", "--no-guard"),
         ("--recordings", "x"),
+        ("--env", "recorded", "--chromium", "x"),
+        ("--env", "recorded", "--arm", "random", "--chromium", "x"),
         ("--workers", "0"),
         ("--arm", "random", "--explain"),
         ("--arm", "greedy", "--no-merge"),
@@ -331,21 +333,6 @@ def test_search_plays_every_policy_and_explains_it(
     (brief,) = json.loads(short)["searches"]
     assert "explanation" not in brief
     assert brief["actions"] == search["actions"]
-
-
-def test_search_with_weights_and_no_dimensions_fails_the_episode(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    task, seed = first_recording()
-
-    code, _, err = run(
-        capsys,
-        *("search", "--env", "recorded", "--tasks", task, "--seeds", str(seed)),
-        *("--scorer", "lexical", "--weights", "3,5,5,1,1"),
-    )
-
-    assert code == 1
-    assert "the scorer gives no dimensions to weigh" in err
 
 
 @pytest.mark.parametrize("text", ["1,2,3", "1,2,3,4,x", "1,2,3,4,nan", ""])

@@ -178,7 +178,7 @@ from similar_fast.collect.processes import ProcessEngine
 from test_collect import PLAN, UNITS
 
 if __name__ == "__main__":
-    collect(ProcessEngine(slow_worker, 2), UNITS, out=Path(sys.argv[1]), plan=PLAN, resume=True,
+    collect(ProcessEngine(slow_worker, 2), UNITS, out=Path(sys.argv[1]), plan=PLAN,
             report=lambda now: print(now.done, flush=True))
 """
 

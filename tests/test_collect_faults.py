@@ -45,6 +45,36 @@ def test_files_of_no_collection_are_left_alone(tmp_path: Path, name: str, *, res
     assert (tmp_path / name).read_bytes() == b"mine\n"
 
 
+@pytest.mark.parametrize("there", [None, (), ("notes.txt",)])
+def test_command_resumes_nothing_where_no_collection_was_begun(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...] | None,
+) -> None:
+    monkeypatch.setattr(collect_command, "_engine", lambda *_: HereEngine())
+    out = tmp_path / "mistyped"
+    if there is not None:
+        out.mkdir()
+        for name in there:
+            (out / name).touch()
+    before = sorted(tmp_path.rglob("*"))
+
+    code = main(["collect", "--seeds", "1000", "--resume", "--out", str(out)])
+
+    assert code == 3
+    assert capsys.readouterr().err == (
+        f"error: DataError: {out} holds no collection to resume; expected collect.json in it\n"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_collection_without_an_episode_yet_is_resumed(tmp_path: Path) -> None:
+    Journal(tmp_path, PLAN, resume=False).close()
+
+    assert collected(tmp_path, resume=True).is_complete
+
+
 @pytest.mark.parametrize("line", [b"[]", b"7", b'{"task": "easy", "seed": 0, "end": 5}'])
 def test_line_that_is_no_episode_is_refused(tmp_path: Path, line: bytes) -> None:
     Journal(tmp_path, PLAN, resume=False).close()

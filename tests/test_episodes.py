@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,55 @@ def test_log_row_survives_its_json() -> None:
     record = json.loads(row.to_json())
 
     assert row == Episode(**{**record, "actions": tuple(record["actions"])})
+
+
+def logged(path: Path, *rows: Episode) -> EpisodeLog:
+    """A log that was written with these rows, closed and opened again."""
+    log = EpisodeLog(path)
+    for row in rows:
+        log.append(row)
+    log.close()
+    return EpisodeLog(path)
+
+
+def test_log_refuses_a_name_of_other_settings_and_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = logged(path, episode(arm="b"), replace(episode(), settings={"budget": 5, "beam": None}))
+
+    with pytest.raises(DataError, match=r"'a' was played with budget=5; expected budget=6") as it:
+        log.check_settings("a", {"budget": 6})
+
+    assert (it.value.path, it.value.line) == (path, 2)
+    log.close()
+
+
+def test_log_goes_on_with_the_same_settings(tmp_path: Path) -> None:
+    settings = {"budget": 5, "weights": (1.0, 2.0)}
+    log = logged(tmp_path / "log.jsonl", replace(episode(), settings=settings))
+    log.append(replace(episode(seed=1), settings=settings))
+
+    log.check_settings("a", settings)
+    log.check_settings("another", {"budget": 6})
+    log.close()
+
+    assert [e.settings for e in EpisodeLog.read_only(tmp_path / "log.jsonl")] == [
+        {"budget": 5, "weights": [1.0, 2.0]}
+    ] * 2
+
+
+def test_log_row_without_settings_has_no_key_and_is_not_checked(tmp_path: Path) -> None:
+    log = logged(tmp_path / "log.jsonl", episode())
+
+    log.check_settings("a", {"budget": 6})
+    log.close()
+
+    assert "settings" not in json.loads((tmp_path / "log.jsonl").read_text())
+    assert log.episodes[0].settings is None
+
+
+def test_log_row_whose_settings_have_no_names_raises_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({**json.loads(episode().to_json()), "settings": "budget=5"}) + "\n")
+
+    with pytest.raises(DataError, match="not an episode"):
+        EpisodeLog(path)

@@ -90,7 +90,9 @@ def add_parser(
     )
     what.add_argument("--sample", type=int, metavar="N", help="of --targets, so many at random")
     what.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
-    what.add_argument("--resume", action="store_true", help="go on with the collection in DIR")
+    what.add_argument(
+        "--resume", action="store_true", help="go on with the collection that DIR holds"
+    )
     what.add_argument("--max-labels", type=int, metavar="N", help="stop once so many are there")
     _add_settings(parser.add_argument_group("how"), CollectSettings())
     who = parser.add_argument_group("who plays the rollouts")
@@ -173,6 +175,7 @@ def _add_settings(how: argparse._ArgumentGroup, default: "CollectSettings") -> N
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Collects; 1 where an episode failed."""
+    from similar_fast.collect.journal import PLAN
     from similar_fast.collect.manifest import write_manifest
     from similar_fast.collect.settings import CollectSettings
     from similar_fast.collect.spec import WorkerSpec
@@ -203,7 +206,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     try:
         summary = _collect(args, output, units=units, spec=spec, plan=plan)
     except KeyboardInterrupt:
-        output.note("the same command with --resume goes on from here")
+        if (args.out / PLAN).exists():
+            output.note("the same command with --resume goes on from here")
         raise
     manifest = write_manifest(args.out)
     _print(output, args, summary, manifest)

@@ -5,14 +5,22 @@ import contextlib
 import hashlib
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from similar_fast.cli.arguments import HelpFormatter, add_miniwob_arguments, seeds, words
 from similar_fast.cli.output import Bar, Output
 from similar_fast.cli.playing import Failure, Play, Played, play_all
+from similar_fast.cli.search_arm import (
+    SCORERS,
+    WITH_DIMENSIONS,
+    WITH_MODEL,
+    arm_name,
+    arm_settings,
+    make_scorer,
+)
 from similar_fast.cli.search_options import (
     SEARCH_OPTIONS,
     add_search_arguments,
@@ -20,21 +28,16 @@ from similar_fast.cli.search_options import (
     idle_options,
     make_search,
     search_document,
-    search_name,
     search_policy,
 )
-from similar_fast.errors import EnvError, ModelError
+from similar_fast.cli.search_tasks import environments, task_pairs
 
 if TYPE_CHECKING:
-    from similar_fast.envs.recorded import Recorded
-    from similar_fast.protocols import Environment, Scorer
-    from similar_fast.search.episodes import Episode
+    from similar_fast.protocols import Environment
+    from similar_fast.search.episodes import Episode, EpisodeLog
     from similar_fast.types import SearchResult
 
 __all__ = ["add_parser", "run"]
-
-_SCORERS = ("embedding", "reward", "lexical", "constant", "random")
-_WITH_MODEL = ("embedding", "reward")
 
 
 def add_parser(
@@ -58,8 +61,8 @@ def add_parser(
         "--tasks",
         type=words,
         metavar="NAMES",
-        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables "
-        "(default: train, or all that is recorded)",
+        help="comma list; `train` and `held-out` stand for the 12 and the 8 tasks of the tables, "
+        "with recordings for those that are recorded (default: train, or all that is recorded)",
     )
     where.add_argument(
         "--seeds",
@@ -79,7 +82,7 @@ def add_parser(
         default="search",
         help="who plays",
     )
-    who.add_argument("--scorer", choices=_SCORERS, default="reward", help="of greedy and search")
+    who.add_argument("--scorer", choices=SCORERS, default="reward", help="of greedy and search")
     who.add_argument(
         "--model",
         type=Path,
@@ -100,8 +103,17 @@ def add_parser(
     add_search_arguments(parser.add_argument_group("search"))
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, metavar="FILE", help="JSON Lines log to go on with")
-    out.add_argument("--name", help="the arm's name in the log (default: made of its settings)")
-    out.add_argument("--report", type=Path, metavar="DIR", help="one HTML file a search")
+    out.add_argument(
+        "--name",
+        help="the arm's name in the log (default: made of its settings, which each row holds "
+        "as well: a name goes on with the same ones only)",
+    )
+    out.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="one HTML file a search; the folder is made where it is missing",
+    )
     parser.set_defaults(keeps_finished=True)
     parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
 
@@ -111,14 +123,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.search.episodes import EpisodeLog
 
     _check(args)
-    arm = args.name or _arm_name(args)
-    pairs = _pairs(args)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-    log = EpisodeLog(args.out)
-    failures: list[Failure] = []
-    searches: list[dict[str, Any]] = []
-    try:
+    settings = arm_settings(args)
+    arm = args.name or arm_name(settings)
+    pairs = task_pairs(args, output)
+    with contextlib.closing(EpisodeLog(args.out)) as log:
+        log.check_settings(arm, settings)
+        if args.report is not None:
+            args.report.mkdir(parents=True, exist_ok=True)
         left = log.missing(arm, pairs)
         if len(left) < len(pairs):
             done = len(pairs) - len(left)
@@ -126,37 +137,51 @@ def run(args: argparse.Namespace, output: Output) -> int:
             output.note(
                 f"{done} episodes of {arm} are there already{no_report}; {len(left)} are left"
             )
-        with output.progress(len(left), arm) as bar:
-
-            def keep(played: Played | Failure) -> None:
-                if isinstance(played, Failure):
-                    failures.append(played)
-                    output.note(f"{played.task} seed {played.seed}: {played.error}")
-                    bar.advance()
-                    return
-                episode = played.episode
-                log.append(episode)
-                _write_report(args, arm, played)
-                if played.result is not None:
-                    searches.append(search_document(played.result, is_explained=args.explain))
-                    _print_explanation(args, output, played.result)
-                solved = "solved" if episode.success else "not solved"
-                bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
-
-            if left:
-                with _environments(args, min(args.workers, len(left))) as envs:
-                    play_all(_player(args, arm, bar), left, envs, keep)
+        failures, searches = _play(args, output, arm=arm, settings=settings, pairs=left, log=log)
         wanted = set(pairs)
         rows = [e for e in log.episodes if e.arm == arm and (e.task, e.seed) in wanted]
         tasks = list(dict.fromkeys(task for task, _ in pairs))
         _print_summary(output, arm, tasks, rows, failures=failures, searches=searches)
-    finally:
-        log.close()
     if failures:
         output.note(
             f"{len(failures)} episodes failed and are not in the log; run again to retry them"
         )
     return 1 if failures else 0
+
+
+def _play(
+    args: argparse.Namespace,
+    output: Output,
+    *,
+    arm: str,
+    settings: dict[str, Any],
+    pairs: list[tuple[str, int]],
+    log: "EpisodeLog",
+) -> tuple[list[Failure], list[dict[str, Any]]]:
+    """Plays `pairs` into the log; returns what failed, and what the searches say of themselves."""
+    failures: list[Failure] = []
+    searches: list[dict[str, Any]] = []
+    with output.progress(len(pairs), arm) as bar:
+
+        def keep(played: Played | Failure) -> None:
+            if isinstance(played, Failure):
+                failures.append(played)
+                output.note(f"{played.task} seed {played.seed}: {played.error}")
+                bar.advance()
+                return
+            episode = replace(played.episode, settings=settings)
+            log.append(episode)
+            _write_report(args, arm, played)
+            if played.result is not None:
+                searches.append(search_document(played.result, is_explained=args.explain))
+                _print_explanation(args, output, played.result)
+            solved = "solved" if episode.success else "not solved"
+            bar.advance(f"{episode.task} seed {episode.seed}: {solved}")
+
+        if pairs:
+            with environments(args, min(args.workers, len(pairs))) as envs:
+                play_all(_player(args, arm, bar), pairs, envs, keep)
+    return failures, searches
 
 
 def _print_explanation(args: argparse.Namespace, output: Output, result: "SearchResult") -> None:
@@ -179,9 +204,10 @@ def _write_report(args: argparse.Namespace, arm: str, played: Played) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses numbers that make no sense, and options that this arm would not look at.
+    """Refuses what makes no sense or cannot succeed, and options that this arm does not look at.
 
     Raises:
+        FileNotFoundError: The folder of --out does not exist.
         ValueError: With the option's name.
     """
     for name in ("workers", "max_steps", "num_simulations", "max_batch_size"):
@@ -190,8 +216,13 @@ def _check(args: argparse.Namespace) -> None:
     _refuse(args, _ignored_options(args), f"--scorer {args.scorer} and --env {args.env}")
     if args.arm == "search":
         _refuse(args, idle_options(args), f"--policy {search_policy(args)}")
-    if args.report is not None:
-        args.report.mkdir(parents=True, exist_ok=True)
+        if args.weights is not None and args.scorer not in WITH_DIMENSIONS:
+            raise ValueError(
+                f"--weights weighs dimensions, and --scorer {args.scorer} has none; "
+                f"expected --scorer {' or '.join(WITH_DIMENSIONS)}"
+            )
+    if args.out is not None and not args.out.parent.is_dir():
+        raise FileNotFoundError(f"the folder {args.out.parent} does not exist")
 
 
 def _refuse(args: argparse.Namespace, names: Iterable[str], where: str) -> None:
@@ -212,88 +243,10 @@ def _ignored_options(args: argparse.Namespace) -> list[str]:
         ignored += ["temperature", "guard"]
     if args.arm in ("heuristic", "random"):
         ignored += ["scorer"]
-    if args.arm in ("heuristic", "random") or args.scorer not in _WITH_MODEL:
+    if args.arm in ("heuristic", "random") or args.scorer not in WITH_MODEL:
         ignored += ["model"]
-    if args.env != "recorded":
-        ignored += ["recordings"]
+    ignored += ["chromium"] if args.env == "recorded" else ["recordings"]
     return ignored
-
-
-def _arm_name(args: argparse.Namespace) -> str:
-    """The arm and every setting that changes what is played."""
-    place = args.env
-    if args.recordings is not None:
-        place += f":{args.recordings.name}"
-    common = f"env={place},max_steps={args.max_steps},seed={args.seed}"
-    if args.arm == "random":
-        return f"random({common})"
-    scorer = "lexical" if args.arm == "heuristic" else args.scorer
-    if scorer in _WITH_MODEL:
-        scorer += f":{_model_digest(args)}"
-    if args.arm == "search":
-        return f"search({scorer},{search_name(args)},{common})"
-    pick = f"temperature={args.temperature:g}" if args.temperature else "argmax"
-    guard = "guard" if args.guard else "no-guard"
-    return f"{args.arm}({scorer},{pick},{guard},{common})"
-
-
-def _model_digest(args: argparse.Namespace) -> str:
-    """The first characters of the SHA-256 of the model that will be loaded."""
-    from similar_fast.models.manifest import read_manifest
-    from similar_fast.models.shipped import reward_folder, shipped_model
-
-    is_reward = args.scorer == "reward"
-    folder = reward_folder(args.model) if is_reward else args.model or shipped_model("embedding")
-    manifest = read_manifest(folder, verify=False)
-    name = "model.onnx" if args.scorer == "embedding" else "decoder.onnx"
-    found = [file.sha256 for file in manifest.files if file.name == name]
-    if not found:
-        raise ModelError(f"{folder} has no {name}; expected a model for --scorer {args.scorer}")
-    return found[0][:8]
-
-
-def _pairs(args: argparse.Namespace) -> list[tuple[str, int]]:
-    """The (task, seed) pairs to play, in order."""
-    from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS, tasks
-
-    groups = {"train": TRAIN_TASKS, "held-out": HELD_OUT_TASKS}
-    recorded = _recorded(args).tasks() if args.env == "recorded" else None
-    known = tasks() if recorded is None else tuple(recorded)
-    names = [task for name in args.tasks or () for task in groups.get(name, (name,))]
-    if unknown := [name for name in names if name not in known]:
-        close = get_close_matches(unknown[0], known, n=3) or known[:3]
-        raise EnvError(
-            f"{args.env} has no task {unknown[0]!r}; it has {len(known)}, close: {', '.join(close)}"
-        )
-    default = TRAIN_TASKS if recorded is None else tuple(recorded)
-    return [
-        (task, seed)
-        for task in dict.fromkeys(names or default)
-        for seed in args.seeds or (recorded[task] if recorded is not None else (2000,))
-    ]
-
-
-def _recorded(args: argparse.Namespace) -> "Recorded":
-    from similar_fast.envs.recorded import Recorded
-
-    return Recorded(args.recordings) if args.recordings else Recorded.builtin()
-
-
-def _scorer(args: argparse.Namespace) -> "Scorer":
-    from similar_fast import baselines
-    from similar_fast.embedding import EmbeddingScorer
-
-    if args.arm == "heuristic" or args.scorer == "lexical":
-        return baselines.LexicalScorer()
-    if args.scorer == "constant":
-        return baselines.ConstantScorer()
-    if args.scorer == "random":
-        return baselines.RandomScorer(args.seed)
-    if args.scorer == "reward":
-        from similar_fast.reward.model import RewardModel
-
-        return RewardModel(args.model)
-    return EmbeddingScorer(args.model)
 
 
 def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
@@ -302,7 +255,7 @@ def _player(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
 
     if args.arm == "search":
         return _searcher(args, arm, bar)
-    scorer = None if args.arm == "random" else _scorer(args)
+    scorer = None if args.arm == "random" else make_scorer(args)
 
     def play_one(env: "Environment", task: str, seed: int, _: threading.Event) -> Played:
         policy: Policy = (
@@ -329,7 +282,7 @@ def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
     from similar_fast.search.episodes import run_search
     from similar_fast.search.search import SearchProgress
 
-    search = make_search(args, _scorer(args))
+    search = make_search(args, make_scorer(args))
 
     def search_one(env: "Environment", task: str, seed: int, stop: threading.Event) -> Played:
         def say(now: SearchProgress) -> None:
@@ -340,19 +293,6 @@ def _searcher(args: argparse.Namespace, arm: str, bar: Bar) -> Play:
         )
 
     return search_one
-
-
-@contextlib.contextmanager
-def _environments(args: argparse.Namespace, count: int) -> Iterator[list["Environment"]]:
-    with contextlib.ExitStack() as stack:
-        if args.env == "recorded":
-            yield [_recorded(args) for _ in range(count)]
-            return
-        from similar_fast.envs.browser import Browser
-        from similar_fast.envs.miniwob import MiniWob
-
-        browser = stack.enter_context(Browser(executable=args.chromium))
-        yield [stack.enter_context(MiniWob(browser=browser)) for _ in range(count)]
 
 
 def _print_summary(

@@ -1,4 +1,4 @@
-"""The options of a search: how they are declared, refused, named in an arm, and made a `Search`."""
+"""The options of a search: how they are declared, refused, told, and made a `Search`."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ __all__ = [
     "idle_options",
     "make_search",
     "search_document",
-    "search_name",
     "search_policy",
+    "search_settings",
 ]
 
 POLICIES = ("auto", "puct", "uct", "gumbel", "best_first", "beam", "abmcts", "widening")
@@ -160,12 +160,9 @@ def idle_options(args: argparse.Namespace) -> list[str]:
     return idle
 
 
-def search_name(args: argparse.Namespace) -> str:
-    """Every setting that changes what a search does, for the name of its arm."""
-    given = {name: getattr(args, name) for name in _SETTINGS} | {"policy": search_policy(args)}
-    if args.weights is not None:
-        given["weights"] = ":".join(map(repr, args.weights))
-    return ",".join(f"{name}={value}" for name, value in given.items())
+def search_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Every setting that changes what a search does, by name."""
+    return {name: getattr(args, name) for name in _SETTINGS} | {"policy": search_policy(args)}
 
 
 def search_policy(args: argparse.Namespace) -> str:

@@ -42,7 +42,7 @@ class Journal:
     """The open files of one collection; no other process can write to them meanwhile.
 
     Args:
-        folder: Where; made where it is missing.
+        folder: Where; made where it is missing and `resume` is not set.
         plan: What is asked for, fit for JSON: tasks, seeds, settings, versions.
         resume: Whether a collection that was begun is to be gone on with.
 
@@ -52,14 +52,15 @@ class Journal:
     Raises:
         FileExistsError: The folder holds a collection with an episode and `resume` is not set, or
             files of these names that belong to none.
-        DataError: It holds one of another plan, a file was altered, or another process writes.
+        DataError: `resume` is set and it holds none; it holds one of another plan, a file was
+            altered, or another process writes.
     """
 
     def __init__(self, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
-        folder.mkdir(parents=True, exist_ok=True)
         _refuse(folder, resume=resume)
+        folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             self._episodes = stack.enter_context(open_growing(folder / EPISODES))
             lock_file(self._episodes, folder / EPISODES)
@@ -140,7 +141,7 @@ def sum_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _refuse(folder: Path, *, resume: bool) -> None:
-    """Refuses what must not be written over: a collection, or files that belong to none."""
+    """Refuses what must not be written over, and to resume where nothing was begun."""
     if (folder / PLAN).exists():
         if not resume and not _is_bare(folder):
             raise FileExistsError(f"{folder} holds a collection; expected --resume, or another")
@@ -149,6 +150,8 @@ def _refuse(folder: Path, *, resume: bool) -> None:
         path = folder / name
         if path.exists() and path.stat().st_size:
             raise FileExistsError(f"{path} exists, and no {PLAN} beside it; expected a new folder")
+    if resume:
+        raise DataError(f"{folder} holds no collection to resume; expected {PLAN} in it")
 
 
 def _is_bare(folder: Path) -> bool:

@@ -5,8 +5,8 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ __all__ = [
 
 
 _ROW_START = b'{"arm": '
+_SHOWN = 3  # settings that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Episode:
         diverged: Replays that did not repeat.
         relaunches: Times the environment died and was brought back.
         seconds: Wall time.
+        settings: What changes what is played, by name, fit for JSON; None where it was not noted.
     """
 
     arm: str
@@ -62,10 +64,14 @@ class Episode:
     diverged: int
     relaunches: int
     seconds: float
+    settings: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def to_json(self) -> str:
-        """The log line, without its line break."""
-        return json.dumps(asdict(self))
+        """The log line, without its line break; settings that were not noted have no key."""
+        record = asdict(self)
+        if self.settings is None:
+            del record["settings"]
+        return json.dumps(record)
 
 
 class Policy(Protocol):
@@ -286,6 +292,31 @@ class EpisodeLog:
         there = {(e.task, e.seed) for e in self.episodes if e.arm == arm}
         return [pair for pair in pairs if pair not in there]
 
+    def check_settings(self, arm: str, settings: Mapping[str, Any]) -> None:
+        """Refuses to go on under a name under which other settings were played.
+
+        Rows without settings, as older versions wrote them, are not looked at.
+
+        Args:
+            arm: The rows' name.
+            settings: What is about to be played, as in `Episode.settings`.
+
+        Raises:
+            DataError: A row of `arm` has other settings; the message names them.
+        """
+        wanted = _from_json(settings)
+        for number, episode in enumerate(self.episodes, start=1):
+            if episode.arm != arm or episode.settings is None:
+                continue
+            found = _from_json(episode.settings)
+            if names := [n for n in {**wanted, **found} if wanted.get(n) != found.get(n)]:
+                raise DataError(
+                    f"{arm!r} was played with {_some(found, names)}; "
+                    f"expected {_some(wanted, names)}, or another name",
+                    path=self.path,
+                    line=number,
+                )
+
     def append(self, episode: Episode) -> None:
         """Writes one row and makes it last."""
         if self._file is not None:
@@ -318,9 +349,22 @@ def _read_rows(data: bytes, path: Path) -> tuple[list[Episode], int]:
     return episodes, keep
 
 
+def _from_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from a file: a tuple is a list."""
+    return dict(json.loads(json.dumps(settings)))
+
+
+def _some(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first settings of these names, in words."""
+    words = [f"{name}={settings.get(name)!r}" for name in names[:_SHOWN]]
+    return ", ".join(words) + (", ..." if len(names) > _SHOWN else "")
+
+
 def _episode(record: dict[str, Any]) -> Episode:
     episode = Episode(**{**record, "actions": tuple(record["actions"])})
     for name, kind in (("arm", str), ("task", str), ("seed", int), ("success", bool)):
         if type(getattr(episode, name)) is not kind:
             raise TypeError(f"{name} is {getattr(episode, name)!r}, expected {kind.__name__}")
+    if not isinstance(episode.settings, dict | None):
+        raise TypeError(f"settings is {episode.settings!r}, expected names with their values")
     return episode
