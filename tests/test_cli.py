@@ -358,14 +358,20 @@ def test_a_folder_as_a_log_is_one_line_and_exit_code_3(
     assert err.count("\n") == 1
 
 
-def test_demo_with_a_missing_report_folder_says_so_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--report", "none/demo.html"), "the folder of --report is missing"),
+        (("--chromium", "chromium"), "--chromium has no effect without --browser"),
+    ],
+)
+def test_demo_refuses_before_it_searches(
+    options: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = run(capsys, "demo", "--report", str(tmp_path / "none" / "demo.html"))
+    code, out, err = run(capsys, "demo", *options)
 
-    assert code == 3
-    assert out == ""
-    assert "missing" in err
+    assert (code, out) == (3, "")
+    assert words in err
 
 
 def test_an_interrupt_stops_the_searches_and_keeps_what_is_finished(tmp_path: Path) -> None:

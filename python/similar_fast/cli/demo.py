@@ -70,6 +70,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from similar_fast.report.search_page import write_report
     from similar_fast.search.search import Search, SearchProgress
 
+    if args.chromium is not None and not args.browser:
+        raise ValueError("--chromium has no effect without --browser")
     if not args.report.parent.is_dir():
         raise FileNotFoundError(f"the folder of --report is missing: {args.report.parent}")
     search = Search(
