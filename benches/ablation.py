@@ -98,6 +98,7 @@ def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
         plan = json.loads((run / PLAN_NAME).read_bytes())
         compared_by = PairSettings(**plan["settings"]["pairs"])
         share, seed = plan["settings"]["feature_share"], plan["settings"]["seed"]
+        made_of, names = plan["data"], plan["settings"]["data"]
         tasks = json.loads((run / RESULT_NAME).read_bytes())["training_tasks"]
     except (ValueError, KeyError, TypeError) as err:
         raise DataError(
@@ -106,13 +107,12 @@ def labels_of(run: Path, data: Sequence[Path]) -> TrainingSet:
     rows = training_set(
         (record for path in data for record in read_data(path)), compared_by=compared_by
     )
-    if rows.fingerprint() != plan["data"]:
-        names = ", ".join(path.name for path in data) or "nothing"
-        trained_on = ", ".join(plan["settings"]["data"]) or "not named"
+    if rows.fingerprint() != made_of:
+        given = ", ".join(path.name for path in data) or "nothing"
         raise DataError(
-            f"the run was made of data with the fingerprint {plan['data']}; {names} has "
+            f"the run was made of data with the fingerprint {made_of}; {given} has "
             f"{rows.fingerprint()}; expected --labels with the run's data in its order: "
-            f"{trained_on}",
+            f"{', '.join(names) or 'not named'}",
             path=run / PLAN_NAME,
         )
     rows = rows.rows(rows.of_tasks(tasks))

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import ablation
+import msgspec
 import numpy as np
 import pytest
 from exports import Export
 from similar_fast.dimensions import Dimension
 from similar_fast.errors import DataError
 from similar_fast.models.heads import LABEL_SCALES
-from similar_fast.records import PairRecord, StepRecord, encode_record
+from similar_fast.records import PairRecord, StepRecord, decode_record, encode_record
 from similar_fast.train.data import TrainingSet, training_set
 from similar_fast.train.gate_settings import GateSettings
 from similar_fast.train.run import train
@@ -173,3 +174,31 @@ def test_ablation_with_other_labels_than_the_run_was_made_of_is_refused(
     error = capsys.readouterr().err
     assert "other.jsonl has " in error
     assert "expected --labels with the run's data in its order: clicks.jsonl" in error
+
+
+def test_a_run_of_another_version_is_an_error_in_words(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("{", "{}", '{"settings": {"pairs": {"unknown": 1}}}'):
+        (tmp_path / "plan.json").write_text(text)
+
+        assert ablation.main([str(tmp_path), "--data", f"{run.parent}/pairs.jsonl"]) == 2
+        assert "plan.json or result.json is broken or of another" in capsys.readouterr().err
+
+
+def test_pairs_of_more_actions_are_left_out_and_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (run.parent / "pairs.jsonl").read_bytes()
+    first = decode_record(lines.splitlines()[0])
+    assert isinstance(first, PairRecord)
+    longer = msgspec.structs.replace(first, chosen=(*first.chosen, "x"))
+    (tmp_path / "pairs.jsonl").write_bytes(lines + encode_record(longer) + b"\n")
+    labels = f"{run.parent}/clicks.jsonl"
+
+    arguments = [str(run), "--data", f"{tmp_path}/pairs.jsonl", "--labels", labels, "--json"]
+
+    assert ablation.main(arguments) == 0
+    shown = capsys.readouterr()
+    assert "1 of 13 pairs left out" in shown.err
+    assert {row["pairs"] for row in json.loads(shown.out)["rows"]} == {12}

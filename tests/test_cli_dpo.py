@@ -126,6 +126,19 @@ def test_a_model_orders_the_candidates_as_it_scores_them(
     assert {row["images"][0] for row in found} == {str(store.folder / name)}
 
 
+def test_a_split_that_no_record_has_is_refused_and_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_data(source, STATES)
+
+    code, _, err = run(capsys, source, "--out", out, "--split", "nope")
+
+    assert code == 3
+    assert "no record is of the split 'nope'; the splits are: train" in err
+    assert not out.exists()
+
+
 def test_candidates_that_cannot_be_scored_are_told(
     exported: Callable[[str], tuple[Path, Path]],
     tmp_path: Path,

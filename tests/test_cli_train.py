@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exports import copied, rewrite
+from msgspec.structs import replace
 from pictures import draw, encode
 from similar_fast import RewardModel
 from similar_fast.cli import _parser, main
@@ -19,6 +20,7 @@ from similar_fast.models.heads import read_heads
 from similar_fast.models.manifest import read_manifest
 from similar_fast.prompts.settings import PromptSettings, read_prompt
 from similar_fast.srm.screenshots import ScreenshotStore
+from similar_fast.srm.writers import write_data
 from similar_fast.train.data import training_set
 from similar_fast.train.heads import HeadsModule
 from similar_fast.types import Step
@@ -235,6 +237,24 @@ def test_one_task_alone_is_split_by_episodes(
 
     assert code == 0
     assert "on 3 steps of episodes that no stage saw" in capsys.readouterr().out
+
+
+def test_splits_of_the_data_are_told_unless_one_is_named(
+    exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = list(clicks(tasks=("click-0", "click-1"), episodes=2))
+    path = tmp_path / "two.jsonl"
+    splits = {"click-0": "train", "click-1": "eval"}
+    write_data(path, [replace(record, split=splits[record.task]) for record in records])
+    options = ("--backbone", exported("bert")[0], "--no-finetune", "--no-gate", "--threads", 1)
+
+    assert command(path, *options, "--validation-share", 0, "--out", tmp_path / "all") == 0
+    told = capsys.readouterr().err
+    assert "all splits are trained on (eval, train); --split takes one" in told
+    assert command(path, *options, "--out", tmp_path / "one", "--split", "train", "--json") == 0
+    shown = capsys.readouterr()
+    assert "splits" not in shown.err
+    assert json.loads(shown.out)["training_tasks"] == ["click-0"]
 
 
 @pytest.mark.parametrize("stage", ["fine-tuning", "computing features", "gating", "exporting"])

@@ -21,6 +21,7 @@ from similar_fast.train.finetune_settings import FinetuneSettings
 from similar_fast.train.gate_settings import GateSettings
 from similar_fast.train.heads import HeadsModule
 from similar_fast.train.measures import measure
+from similar_fast.train.module_state import save_module
 from similar_fast.train.run import train
 from similar_fast.train.settings import ExportSettings, TrainSettings
 from similar_fast.train.split import draw_states
@@ -219,8 +220,9 @@ def test_tracker_is_told_every_stage_and_finished(
 
 
 @pytest.mark.parametrize("stage", ["finetune", "gating"])
-def test_a_kill_between_two_checkpoints_loses_no_measurement(
-    stage: str, small_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_around_a_checkpoint_loses_no_measurement_and_repeats_none(
+    when: str, stage: str, small_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = training_set(clicks(episodes=2))
     finetune = FinetuneSettings(epochs=2, save_every=2)
@@ -228,7 +230,9 @@ def test_a_kill_between_two_checkpoints_loses_no_measurement(
     settings = replace(SETTINGS, finetune=finetune, gate=gate)
     train(few, small_bert, tmp_path / "whole", settings)
 
-    def die(*_: object, **__: object) -> None:
+    def die(*args: object, **options: object) -> None:
+        if when == "after":
+            save_module(*args, **options)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

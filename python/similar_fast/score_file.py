@@ -19,14 +19,13 @@ from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
 from similar_fast.files.file_lock import lock_file
 from similar_fast.files.growing_file import cut_back, make_safe, open_growing
+from similar_fast.files.packing import NUM_MAGIC_BYTES, packing_of
 from similar_fast.files.whole_file import write_whole
 from similar_fast.models.tokens import whole_text
 from similar_fast.reward.model import RewardModel, ScoredRows
 from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
 
 __all__ = ["ScoreSummary", "check_start", "progress_path", "rejected_path", "score_file"]
-
-_PACKED = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +117,9 @@ def _check_source(source: Path) -> None:
     if not source.is_file():
         raise ValueError(f"{source} is no regular file; expected one that can be read again")
     with source.open("rb") as stream:
-        begin = stream.read(max(map(len, _PACKED.values())))
-    if packed := [kind for kind, magic in _PACKED.items() if begin.startswith(magic)]:
-        raise ValueError(f"{source} is packed ({packed[0]}); expected JSON lines: unpack it first")
+        packing = packing_of(stream.read(NUM_MAGIC_BYTES))
+    if packing is not None:
+        raise ValueError(f"{source} is packed ({packing}); expected JSON lines: unpack it first")
 
 
 def score_file(

@@ -172,7 +172,7 @@ class _Work:
         self._args = args
         self._output = output
         self.notes: list[str] = []
-        _check_folders(args)
+        _check_outputs(args)
         self.pairs = self._read()
         self._relabelled: dict[str, list[StepRecord]] = {}
         for model in (args.model, args.compare or ""):
@@ -327,12 +327,11 @@ def _open_scorer(model: str, args: argparse.Namespace) -> "Scorer":
     )
 
 
-def _check_folders(args: argparse.Namespace) -> None:
+def _check_outputs(args: argparse.Namespace) -> None:
     """Refuses before any work what could not be written after it, or only over what is read."""
-    labels = [
-        m.removeprefix(_LABELS) for m in (args.model, args.compare or "") if m.startswith(_LABELS)
-    ]
-    inputs = [*args.data, *(args.train_data or ()), *map(Path, labels)]
+    models = (args.model, args.compare or "")
+    labels = [Path(m.removeprefix(_LABELS)) for m in models if m.startswith(_LABELS)]
+    inputs = [*args.data, *(args.train_data or ()), *labels]
     outs = [path for path in (args.html, args.out) if path is not None]
     for out in outs:
         refuse_inputs(inputs, out)

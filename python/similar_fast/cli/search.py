@@ -114,8 +114,9 @@ def add_parser(
         metavar="DIR",
         help="one HTML file a search; the folder is made where it is missing",
     )
-    parser.set_defaults(keeps_finished=True)
-    parser.set_defaults(run=run, defaults={a.dest: a.default for a in parser._actions})  # noqa: SLF001  # no other way to tell a given value from a default
+    # No other way to tell a given value from a default.
+    defaults = {a.dest: a.default for a in parser._actions}  # noqa: SLF001  # argparse has no other
+    parser.set_defaults(run=run, keeps_finished=True, defaults=defaults)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

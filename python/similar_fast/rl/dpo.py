@@ -136,11 +136,11 @@ def _told_once(
     pairs: Sequence[PairRecord], left_out: Callable[[str], None]
 ) -> Iterator[PairRecord]:
     """The first pair of each two actions of a state and type that are ordered one way alone."""
-    orders = {_order(pair) for pair in pairs}
-    told: set[_Order] = set()
-    for pair in pairs:
-        order = place, type_, better, worse = _order(pair)
-        if (place, type_, worse, better) in orders:
+    orders = [_order(pair) for pair in pairs]
+    known, told = set(orders), set[_Order]()
+    for pair, order in zip(pairs, orders, strict=True):
+        place, type_, better, worse = order
+        if (place, type_, worse, better) in known:
             left_out("ordered both ways")
         elif order in told:
             left_out("repeated")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from similar_fast.errors import DataError
+from similar_fast.files.packing import NUM_MAGIC_BYTES, packing_of
 from similar_fast.steps_file import MAX_LINE_BYTES
 
 __all__ = ["BOM", "MAX_LINE_BYTES", "BadRow", "Lines", "open_data", "read_lines"]
@@ -43,12 +44,12 @@ def open_data(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         OSError: The file cannot be opened.
     """
     with path.open("rb") as packed:
-        magic = packed.read(6)
+        packing = packing_of(packed.read(NUM_MAGIC_BYTES))
         packed.seek(0)
-        if magic.startswith(b"\x1f\x8b"):
+        if packing == "gzip":
             with gzip.GzipFile(fileobj=packed) as stream:
                 yield cast("BinaryIO", stream), packed
-        elif magic == b"\xfd7zXZ\x00":
+        elif packing == "xz":
             with lzma.LZMAFile(packed) as stream:
                 yield cast("BinaryIO", stream), packed
         else:
