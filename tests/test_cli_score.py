@@ -76,6 +76,17 @@ def test_score_tells_of_rows_that_were_cut(
     assert records(tmp_path / "out.jsonl")[0]["num_cut"] > 0
 
 
+def test_score_names_the_fields_that_nothing_reads(
+    exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_rows(tmp_path / "in.jsonl", [{**GOOD, "histroy": ["click OK"]}])
+
+    code, _, err = run(capsys, *score_argv(source, tmp_path / "out.jsonl", exported("bert")[1]))
+
+    assert code == 0
+    assert "fields that nothing reads: histroy" in err
+
+
 def test_the_document_counts_what_the_files_hold(
     exported: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

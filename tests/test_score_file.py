@@ -13,8 +13,14 @@ from similar_fast import steps_file
 from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
 from similar_fast.reward.model import RewardModel
-from similar_fast.score_file import ScoreSummary, progress_path, rejected_path, score_file
-from similar_fast.steps_file import parse_row, read_steps
+from similar_fast.score_file import (
+    MAX_UNKNOWN_FIELDS,
+    ScoreSummary,
+    progress_path,
+    rejected_path,
+    score_file,
+)
+from similar_fast.steps_file import parse_row
 from similar_fast.types import Step
 
 Export = Callable[[str], tuple[Path, Path]]
@@ -218,14 +224,26 @@ def test_batches_of_no_rows_are_refused(model: RewardModel, tmp_path: Path) -> N
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_read_steps_names_the_file_and_the_line(tmp_path: Path) -> None:
-    source = write_lines(tmp_path, [{**GOOD, "actions": [], "history": ["a"]}, "", "no row"])
-    steps = read_steps(source)
+def test_parse_row_names_the_file_the_line_and_fields_that_nothing_reads() -> None:
+    row = parse_row(as_bytes({**GOOD, "actions": [], "history": ["a"], "unknown": 1, "acton": 2}))
 
-    assert next(steps) == Step(GOOD["instruction"], ("a",), GOOD["action"])
+    assert row.steps(Path()) == [Step(GOOD["instruction"], ("a",), GOOD["action"])]
+    assert row.unknown == ("unknown", "acton")
     with pytest.raises(DataError, match="no row of steps") as caught:
-        next(steps)
-    assert (caught.value.path, caught.value.line) == (source, 3)
+        parse_row(b"no row", path=Path("in.jsonl"), line=3)
+    assert (caught.value.path, caught.value.line) == (Path("in.jsonl"), 3)
+
+
+def test_fields_that_nothing_reads_are_counted_once_and_up_to_a_limit(
+    model: RewardModel, tmp_path: Path
+) -> None:
+    rows = [{**GOOD, f"field {i}": 1, "note": 2} for i in range(12)]
+    out = tmp_path / "out.jsonl"
+
+    summary = score_file(model, write_lines(tmp_path, rows), out=out, batch_rows=5)
+
+    assert summary.unknown_fields == ("field 0", "note", *(f"field {i}" for i in range(1, 7)))
+    assert len(summary.unknown_fields) == MAX_UNKNOWN_FIELDS
 
 
 def test_a_screenshot_is_read_from_the_rows_folder_when_it_is_asked_for(tmp_path: Path) -> None:

@@ -147,6 +147,16 @@ def test_another_model_does_not_go_on(exported: Export, unfinished: tuple[Path, 
         score_file(other, source, out=out, resume=True)
 
 
+def test_another_mode_of_the_model_does_not_go_on(
+    exported: Export, unfinished: tuple[Path, Path]
+) -> None:
+    source, out = unfinished
+    other = RewardModel(exported("bert")[1], providers="cpu", threads=1)
+
+    with pytest.raises(DataError, match="deterministic=True; expected"):
+        score_file(other, source, out=out, resume=True)
+
+
 def test_the_same_weights_with_another_prompt_do_not_go_on(
     exported: Export, unfinished: tuple[Path, Path], tmp_path: Path
 ) -> None:

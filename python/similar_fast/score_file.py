@@ -9,7 +9,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +26,16 @@ from similar_fast.models.tokens import whole_text
 from similar_fast.reward.model import RewardModel, ScoredRows
 from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
 
-__all__ = ["ScoreSummary", "check_start", "progress_path", "rejected_path", "score_file"]
+__all__ = [
+    "MAX_UNKNOWN_FIELDS",
+    "ScoreSummary",
+    "check_start",
+    "progress_path",
+    "rejected_path",
+    "score_file",
+]
+
+MAX_UNKNOWN_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +47,14 @@ class ScoreSummary:
         scored_actions: Actions that have a score.
         rejected: Rows that are kept aside, whole or for one of their actions.
         cut_rows: Rows whose state did not fit the model's positions and was cut.
+        unknown_fields: Names in rows that nothing reads, the first `MAX_UNKNOWN_FIELDS` found.
     """
 
     rows: int = 0
     scored_actions: int = 0
     rejected: int = 0
     cut_rows: int = 0
+    unknown_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class _Progress:
 
     Attributes:
         model: The model's fingerprint.
+        deterministic: Whether it scores so.
         source_bytes: Bytes of the source that were worked off.
         source_digest: BLAKE2b of these bytes.
         lines: Lines in these bytes.
@@ -60,6 +73,7 @@ class _Progress:
     """
 
     model: str
+    deterministic: bool
     source_bytes: int = 0
     source_digest: str = ""
     lines: int = 0
@@ -148,8 +162,8 @@ def score_file(
 
     Raises:
         FileExistsError: `out` or `rejected_path(out)` holds something and `resume` is not set.
-        DataError: `resume` is set, and the unfinished files are missing, or are of another model or
-            another source; or another process writes to `out`.
+        DataError: `resume` is set, and the unfinished files are missing, or are of another model,
+            another of its modes or another source; or another process writes to `out`.
         OSError: A file cannot be read or written.
         ValueError: `batch_rows` is less than 1, or `source` is no file of its own.
     """
@@ -170,8 +184,8 @@ def score_file(
         write_whole(progress_path(out), json.dumps(asdict(done)).encode())
         for batch in _batches(lines, digest, batch_rows):
             summary = _score_batch(model, source, batch, done, (scores, rejected))
-            done = _Progress(
-                model=done.model,
+            done = replace(
+                done,
                 source_bytes=lines.tell(),
                 source_digest=digest.hexdigest(),
                 lines=done.lines + len(batch),
@@ -220,11 +234,15 @@ def _score_batch(
         }
         rejected.write(msgspec.json.encode(line) + b"\n")
     before = done.summary
+    unknown = (name for row in rows.values() for name in row.unknown)
     return ScoreSummary(
         rows=before.rows + num_rows,
         scored_actions=before.scored_actions + scored_actions,
         rejected=before.rejected + len(errors),
         cut_rows=before.cut_rows + cut_rows,
+        unknown_fields=tuple(
+            islice(dict.fromkeys((*before.unknown_fields, *unknown)), MAX_UNKNOWN_FIELDS)
+        ),
     )
 
 
@@ -292,7 +310,7 @@ def _begin(model: RewardModel, out: Path, *, resume: bool) -> _Progress:
     """Where to start: at nothing, or behind what an earlier call has done."""
     fingerprint = model.manifest.fingerprint
     if not resume:
-        return _Progress(fingerprint)
+        return _Progress(fingerprint, model.deterministic)
     path = progress_path(out)
     try:
         done = msgspec.json.decode(path.read_bytes(), type=_Progress)
@@ -300,6 +318,10 @@ def _begin(model: RewardModel, out: Path, *, resume: bool) -> _Progress:
         raise DataError(f"the progress cannot be read: {err}", path=path) from err
     if done.model != fingerprint:
         raise DataError(f"{out} was begun with another model; expected the same", path=path)
+    if done.deterministic != model.deterministic:
+        raise DataError(
+            f"{out} was begun with deterministic={done.deterministic}; expected the same", path=path
+        )
     for file, expected in ((out, done.out_bytes), (rejected_path(out), done.rejected_bytes)):
         size = file.stat().st_size
         if size < expected:

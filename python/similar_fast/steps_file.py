@@ -5,13 +5,12 @@ r"""Steps in a file, one JSON object a line: what `similar-fast score` reads.
      "screenshot": "shots/2.png", "actions": ["click button \"Buy\"", "click link \"Help\""]}
 
 A row names one `action`, or the candidate `actions` of one state. A screenshot is a path from the
-file's folder, or an absolute one. Further fields are left alone; `id` is copied to the row's
-scores.
+file's folder, or an absolute one. Further fields are left alone, and named by `StepRow`; `id` is
+copied to the row's scores.
 """
 
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from similar_fast.errors import DataError
 from similar_fast.processing.images import MAX_BYTES
 from similar_fast.types import Step
 
-__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_screenshot", "read_steps"]
+__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_screenshot"]
 
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line is no row."""
@@ -40,6 +39,7 @@ class StepRow:
         observation: The screen in words.
         screenshot: Path of a PNG, JPEG or WebP file, from the file's folder or absolute.
         id: Anything.
+        unknown: Names of the line's further fields, which nothing reads.
     """
 
     instruction: str
@@ -49,6 +49,7 @@ class StepRow:
     observation: str = ""
     screenshot: str | None = None
     id: Any = None
+    unknown: tuple[str, ...] = ()
 
     def steps(self, folder: Path) -> list[Step]:
         """The row's steps; the screenshot is read when a model asks for it.
@@ -65,6 +66,9 @@ class StepRow:
         ]
 
 
+_FIELDS = frozenset(field.name for field in fields(StepRow)) - {"unknown"}
+
+
 def parse_row(text: bytes, *, path: Path | None = None, line: int | None = None) -> StepRow:
     """The row that `text` holds.
 
@@ -79,26 +83,15 @@ def parse_row(text: bytes, *, path: Path | None = None, line: int | None = None)
             line=line,
         )
     try:
-        row = msgspec.json.decode(text, type=StepRow)
+        given = msgspec.json.decode(text, type=dict[str, Any])
+        unknown = tuple(name for name in given if name not in _FIELDS)
+        row = msgspec.convert({**given, "unknown": unknown}, StepRow)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise DataError(f"no row of steps: {err}", path=path, line=line) from err
     if (row.action is None) == (not row.actions):
         found = "both" if row.actions else "neither"
         raise DataError(f"the row has {found}; expected action or actions", path=path, line=line)
     return row
-
-
-def read_steps(path: Path) -> Iterator[Step]:
-    """Every step of the file at `path`, row by row; blank lines are left out.
-
-    Raises:
-        DataError: As `parse_row`.
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as stream:
-        for number, text in enumerate(stream, 1):
-            if text.strip():
-                yield from parse_row(text, path=path, line=number).steps(path.parent)
 
 
 def read_screenshot(path: Path) -> bytes:

@@ -21,7 +21,8 @@ goes on with --resume. Exit code 1 where a row was rejected.
 """
 
 _EPILOG = """\
-a row of IN.jsonl; `instruction` and either `action` or `actions`, the rest may be left out:
+a row of IN.jsonl; `instruction` and either `action` or `actions`, the rest may be left out, and
+what else is there is not read:
   {"id": 7, "instruction": "Buy a ticket", "history": ["click link \\"Tickets\\""],
    "observation": "button \\"Buy\\"", "screenshot": "shots/2.png",
    "actions": ["click button \\"Buy\\"", "click link \\"Help\\""]}
@@ -63,7 +64,7 @@ def add_parser(
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with an OUT.jsonl that was interrupted: same rows, same model",
+        help="go on with an OUT.jsonl that was interrupted: same rows, same model and options",
     )
     parser.add_argument(
         "--batch-rows",
@@ -104,6 +105,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if summary.cut_rows:
         cut = count(summary.cut_rows, "row")
         output.text(f"  {cut} did not fit the model and lost the tokens that `num_cut` counts")
+    if summary.unknown_fields:
+        names = ", ".join(summary.unknown_fields)
+        output.note(f"fields that nothing reads: {names} (see `similar-fast score --help`)")
     if summary.rejected:
         output.note(f"{count(summary.rejected, 'row')} failed, with the reasons: {rejected}")
     output.document(
