@@ -162,14 +162,6 @@ def test_transposed_weight_is_written_row_after_row(tmp_path: Path) -> None:
     assert (tmp_path / "g.onnx.data").read_bytes() == values.T.tobytes()
 
 
-def test_saved_graph_equals_the_one_in_memory(tmp_path: Path) -> None:
-    graph = two_products(draw(8, 33), draw(33, 40))
-
-    graph.save(tmp_path / "g.onnx")
-
-    assert onnx.load(str(tmp_path / "g.onnx")) == graph.to_model()
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -228,10 +228,6 @@ class Part:
     checkpoint: Checkpoint
     prefix: str
 
-    def has(self, name: str) -> bool:
-        """Whether there is a tensor `name` here."""
-        return self.prefix + name in self.checkpoint._places  # noqa: SLF001  # the same module
-
     def shape(self, name: str) -> tuple[int, ...]:
         """As `Checkpoint.shape`."""
         return self.checkpoint.shape(self.prefix + name)

@@ -212,22 +212,6 @@ class Graph:
         path.write_bytes(self._model(tensors).SerializeToString(deterministic=True))
         onnx.checker.check_model(str(path), full_check=True)
 
-    def to_model(self) -> ModelProto:
-        """The whole graph in memory, for small ones.
-
-        Raises:
-            ModelError: As for `save`.
-        """
-        model = self._model(
-            [
-                numpy_helper.from_array(array, tensor.name)
-                for stored, read in self._weights
-                for tensor, array in zip(stored, _checked(stored, read()), strict=True)
-            ]
-        )
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
     def _model(self, weights: list[TensorProto]) -> ModelProto:
         nodes = [self._with_output_names(node) for node in self._nodes]
         domains = ["", *sorted({node.domain for node in nodes} - {""})]
