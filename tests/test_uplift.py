@@ -174,11 +174,22 @@ def test_play_goes_on_after_a_dead_browser(
     assert len(read_rows(tmp_path / "heuristic-argmax.jsonl")) == count
 
 
-def test_oracle_row_tells_the_walk_that_it_counts_as_solved(tmp_path: Path) -> None:
-    assert play(tmp_path, "--arms", "oracle") == 0
+@pytest.mark.parametrize(
+    ("tasks", "seeds", "solved"),
+    [
+        ("enter-text,login-user", "2001", 2),
+        ("click-button-sequence", "2000-2001", 2),  # every first action leaves the screen as it was
+    ],
+)
+def test_oracle_row_tells_the_actions_that_it_counts_as_solved(
+    tmp_path: Path, tasks: str, seeds: str, solved: int
+) -> None:
+    assert play(tmp_path, "--arms", "oracle", "--tasks", tasks, "--seeds", seeds) == 0
 
     env = Recorded.builtin()
-    for found in read_rows(tmp_path / "oracle.jsonl"):
+    rows = read_rows(tmp_path / "oracle.jsonl")
+    assert sum(row.success for row in rows) == solved
+    for found in rows:
         env.reset(found.task, seed=found.seed)
         success = is_done = False
         for text in found.actions:

@@ -97,14 +97,26 @@ def test_new_members_spread_as_the_mean_of_a_resample_does() -> None:
     assert replicates.var() == pytest.approx(1e4 * (1 / 3) * (2 / 3) / 3, rel=0.04)
 
 
+def test_new_tasks_spread_as_the_mean_of_a_resample_does() -> None:
+    solved = {(task, 1): task == "x" for task in "xyz"}
+    draws = Draws(common_seeds([solved]), num_draws=40_000)
+
+    _, of_these = draws.macro([solved])
+    value, replicates = draws.macro([solved], has_new_tasks=True)
+
+    assert interval(of_these) == pytest.approx((100 / 3, 100 / 3))
+    assert value == pytest.approx(100 / 3)
+    assert replicates.var() == pytest.approx(1e4 * (1 / 3) * (2 / 3) / 3, rel=0.04)
+
+
 @settings(max_examples=20)
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), min_size=1, max_size=4))
 def test_prop_an_arm_beside_itself_differs_by_nothing(tasks: list[list[bool]]) -> None:
     solved = {(f"t{t}", i): x for t, found in enumerate(tasks) for i, x in enumerate(found)}
     draws = Draws(common_seeds([solved]), num_draws=50)
 
-    value, replicates = draws.macro([solved, solved], has_new_members=True)
-    alone, one = draws.macro([solved])
+    value, replicates = draws.macro([solved, solved], has_new_members=True, has_new_tasks=True)
+    alone, one = draws.macro([solved], has_new_tasks=True)
 
     assert value == pytest.approx(alone)
     np.testing.assert_allclose(replicates, one)
@@ -142,6 +154,41 @@ def test_cells_refuse_arms_of_different_screens() -> None:
 
     with pytest.raises(DataError, match="oracle was played with screens=ffffffff"):
         cells({"random": [row("random", "enter-text", 3030)], "oracle": [other]}, [MAIN_SEEDS])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("mini-s0-guard(guide=aa)", "mini-s0-search-32(guide=bb)", "guide=bb; expected aa as mini"),
+        (
+            "mini-search-32(c_puct=1.0,guide=aa)",
+            "embedding-search-128(c_puct=2.0,guide=cc)",
+            "c_puct=2.0; expected 1.0 as mini-search-32",
+        ),
+    ],
+)
+def test_cells_refuse_ways_of_other_models_and_searches_of_other_settings(
+    first: str, second: str, message: str
+) -> None:
+    arms = {
+        name.partition("(")[0]: [dataclasses.replace(row("", "enter-text", 3030), arm=name)]
+        for name in (first, second)
+    }
+
+    with pytest.raises(DataError, match=message):
+        cells(arms, [MAIN_SEEDS])
+
+
+def test_cells_take_models_and_budgets_that_differ() -> None:
+    names = ("mini-s0-search-32(budget=32,guide=a)", "mini-s1-search-128(budget=128,guide=b)")
+    arms = {
+        name.partition("(")[0]: [dataclasses.replace(row("", "enter-text", 3030), arm=name)]
+        for name in (*names, "oracle(width=10)")
+    }
+
+    (cell,) = cells(arms, [MAIN_SEEDS])
+
+    assert len(cell.sides) == 5
 
 
 def test_costs_are_per_solved_episode_and_missing_rows_are_counted() -> None:
@@ -185,8 +232,12 @@ def test_difference_is_paired_and_its_goal_judged() -> None:
     assert found.value == pytest.approx(30.0)
     assert found.interval[0] > 0
     assert (found.n, found.is_met, found.missing) == (240, True, ())
+    assert found.by_training == pytest.approx((30.0,) * MIN_TRAININGS)
+    assert found.num_differing == 6 * len(TRAIN_TASKS) * MIN_TRAININGS
+    assert found.interval_over_tasks[0] > 0
     same = result(cell_of(heuristic, *trainings("guard", lambda _, s: s % 2 == 0)), *_GUARD)
     assert (same.value, same.interval, same.is_met) == (0.0, (0.0, 0.0), False)
+    assert same.num_differing == 0
 
 
 _GUARD = ("mini-guard", "heuristic-argmax")
@@ -330,6 +381,28 @@ def test_a_model_that_is_called_as_the_mean_of_others_is_refused() -> None:
         cell_of(*(rows(f"{name}-guard", lambda *_: True) for name in ("mini", "mini-s0")))
 
 
+def test_one_task_alone_makes_no_finding_over_tasks() -> None:
+    first, *_ = TRAIN_TASKS
+    heuristic = whole("heuristic-argmax", lambda *_: False)
+    trained = [whole(f"mini-s{s}-guard", lambda t, _: t == first) for s in range(MIN_TRAININGS)]
+
+    found = result(cell_of(heuristic, *trained), *_GUARD)
+
+    assert found.interval == pytest.approx((100 / 12, 100 / 12))
+    assert found.interval_over_tasks[0] == 0.0
+    assert found.interval_over_tasks[1] > 100 / 12
+
+
+def test_each_training_is_told_beside_its_own_other_way() -> None:
+    guards = [whole(f"mini-s{s}-guard", lambda _, seed, s=s: seed < 3030 + 5 * s) for s in range(3)]
+    searches = [whole(f"mini-s{s}-search-128", lambda _, seed: seed < 3040) for s in range(3)]
+
+    found = result(cell_of(*guards, *searches), "mini-search-128", "mini-guard")
+
+    assert found.by_training == pytest.approx((50.0, 25.0, 0.0))
+    assert found.value == pytest.approx(25.0)
+
+
 def test_own_greedy_is_compared_on_the_trainings_that_both_have() -> None:
     cell = cell_of(
         rows("mini-s0-guard", lambda *_: False),
@@ -356,7 +429,8 @@ def test_table_command_prints_markdown_and_json(
 
     assert "### train tasks, seeds 3030-3049" in page
     assert "| mini-guard (mean of 2 trainings) | 20 | 50.0 [" in page
-    assert "| mini-guard - heuristic-argmax, points | 20 x 2 | +0.0 [+0.0, +0.0] |" in page
+    beside = "| mini-guard - heuristic-argmax, points | 20 x 2 "
+    assert f"{beside}| +0.0 (no outcome differs) | +0.0, +0.0 |" in page
     assert "| enter-text | 50 | 50 |" in page
     assert [a["name"] for a in document["arms"]][:2] == ["heuristic-argmax", "mini-guard"]
     assert "| verdict, with all 240 rows and 3 trainings |" in page

@@ -121,6 +121,11 @@ class Result:
         interval: 95%, over seeds within tasks and over the training seeds; of a share or a gain
             without the draws in which the other solves nothing.
         interval_of_these_models: 95%, over seeds within tasks alone.
+        interval_over_tasks: 95%, over seeds, training seeds and the tasks of the group: what it
+            says of other tasks of that kind. No goal is judged by it.
+        by_training: The figure of each training by itself.
+        num_differing: How many outcomes of (training, task, seed) differ; None without a right
+            side.
         goal: Its goal in words; empty where there is none.
         is_met: Whether the goal is met; None where there is none, and where `missing` says why
             nobody can tell.
@@ -135,6 +140,9 @@ class Result:
     value: float
     interval: tuple[float, float]
     interval_of_these_models: tuple[float, float]
+    interval_over_tasks: tuple[float, float]
+    by_training: tuple[float, ...]
+    num_differing: int | None
     goal: str
     is_met: bool | None
     missing: tuple[str, ...] = ()
@@ -229,20 +237,27 @@ def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
     if isinstance(matched, str):
         return None
     left, right, draws = matched.left, matched.right, Draws(matched.seeds)
-    value, bounds = _figure(draws, comparison.kind, left, right, has_new_members=True)
-    _, of_these = _figure(draws, comparison.kind, left, right, has_new_members=False)
+    kind = comparison.kind
+    value, bounds = _figure(draws, kind, left, right, has_new_members=True)
+    _, of_these = _figure(draws, kind, left, right)
+    _, over_tasks = _figure(draws, kind, left, right, has_new_members=True, has_new_tasks=True)
+    one = Draws(matched.seeds, num_draws=1)  # no interval is asked of these
+    alone = [_figure(one, kind, *sides)[0] for sides in _by_training(left, right)]
     goal = comparison.goals.get(cell.group)
     sides = [left, *_compared_with(cell, comparison.other, right)]
     missing = () if goal is None else (*_lacking_trainings(left), *_lacking_rows(cell, sides))
     return Result(
         left=left.name,
-        kind=comparison.kind,
+        kind=kind,
         right=None if right is None else right.name,
         n=draws.num_pairs,
         members=len(left.members),
         value=value,
         interval=bounds,
         interval_of_these_models=of_these,
+        interval_over_tasks=over_tasks,
+        by_training=tuple(alone),
+        num_differing=_num_differing(matched),
         goal="" if goal is None else _words(goal),
         is_met=None if goal is None or missing else _is_met(goal, value, bounds),
         missing=missing,
@@ -295,13 +310,47 @@ def _has_success(seeds: Mapping[str, Sequence[int]], side: Side) -> bool:
     return any(rows[pair].success for rows in side.members for pair in pairs)
 
 
+def _by_training(left: Side, right: Side | None) -> Iterator[tuple[Side, Side | None]]:
+    """Each training beside the other side: its own other way to play, or the one arm there is."""
+    for i in range(len(left.members)):
+        both = [
+            None
+            if side is None
+            else side
+            if len(side.members) == 1
+            else Side(side.name, (side.members[i],), (side.names[i],))
+            for side in (left, right)
+        ]
+        assert both[0] is not None
+        yield both[0], both[1]
+
+
+def _num_differing(matched: _Matched) -> int | None:
+    if matched.right is None:
+        return None
+    pairs = [(task, seed) for task, found in matched.seeds.items() for seed in found]
+    return sum(
+        left.members[0][pair].success != right.members[0][pair].success
+        for left, right in _by_training(matched.left, matched.right)
+        if right is not None
+        for pair in pairs
+    )
+
+
 def _figure(
-    draws: Draws, kind: Kind, left: Side, right: Side | None, *, has_new_members: bool
+    draws: Draws,
+    kind: Kind,
+    left: Side,
+    right: Side | None,
+    *,
+    has_new_members: bool = False,
+    has_new_tasks: bool = False,
 ) -> tuple[float, tuple[float, float]]:
-    value, drawn = draws.macro(left.successes, has_new_members=has_new_members)
+    anew = {"has_new_members": has_new_members, "has_new_tasks": has_new_tasks}
+    value, drawn = draws.macro(left.successes, **anew)
     if right is None:
         return value, interval(drawn)
-    other, beside = draws.macro(right.successes, has_new_members=has_new_members)
+    other, beside = draws.macro(right.successes, **anew)
     if kind == "difference":
         return value - other, interval(drawn - beside)
     less = 1.0 if kind == "gain" else 0.0

@@ -4,7 +4,8 @@ The average is taken over tasks: each task's share of solved seeds weighs the sa
 a percentile bootstrap (Efron 1979) that resamples seeds within each task. What is compared on the
 same draws is paired by (task, seed). An arm may have several members, which are models that differ
 in their training seed alone: their successes are averaged, and with `has_new_members` each draw
-resamples the members as well, the same ones for whatever is compared.
+resamples the members as well, with `has_new_tasks` the tasks, the same ones for whatever is
+compared.
 """
 
 from collections import defaultdict
@@ -74,20 +75,31 @@ class Draws:
         self.num_draws = num_draws
         self._seed = seed
         self._picks = [rng.integers(0, len(s), (num_draws, len(s))) for s in seeds.values()]
+        self._task_weights = _resampled(len(seeds), num_draws, (seed, 0))
 
     @property
     def num_pairs(self) -> int:
         """The (task, seed) pairs."""
         return sum(map(len, self.seeds.values()))
 
-    def macro(self, members: Sequence[Successes], *, has_new_members: bool = False) -> Macro:
+    def macro(
+        self,
+        members: Sequence[Successes],
+        *,
+        has_new_members: bool = False,
+        has_new_tasks: bool = False,
+    ) -> Macro:
         """The macro average over members and tasks, in percent, and its replicates.
 
         Args:
             members: At least one; each knows every (task, seed) of the draws.
             has_new_members: Whether each draw takes as many members anew, with replacement.
+            has_new_tasks: Whether each draw takes as many tasks anew, with replacement.
         """
-        weights = self._weights(len(members)) if has_new_members else None
+        count = len(members)
+        weights = (
+            _resampled(count, self.num_draws, (self._seed, count)) if has_new_members else None
+        )
         means, replicates = [], []
         for (task, seeds), picks in zip(self.seeds.items(), self._picks, strict=True):
             solved = np.array([[rows[task, seed] for seed in seeds] for rows in members], float)
@@ -97,12 +109,17 @@ class Draws:
             else:
                 drawn = np.take_along_axis(weights @ solved, picks, axis=1)
                 replicates.append(drawn.mean(axis=1))
-        return 100 * float(np.mean(means)), 100 * np.mean(replicates, axis=0)
+        by_task = np.array(replicates)
+        drawn = (
+            (self._task_weights.T * by_task).sum(axis=0) if has_new_tasks else by_task.mean(axis=0)
+        )
+        return 100 * float(np.mean(means)), 100 * drawn
 
-    def _weights(self, count: int) -> NDArray[np.float64]:
-        """`[num_draws, count]`, the share that each member has in a draw."""
-        rng = np.random.default_rng((self._seed, count))
-        return rng.multinomial(count, [1 / count] * count, self.num_draws) / count
+
+def _resampled(count: int, num_draws: int, seed: tuple[int, int]) -> NDArray[np.float64]:
+    """`[num_draws, count]`, the share that each of `count` has in a draw with replacement."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(count, [1 / count] * count, num_draws) / count
 
 
 def interval(replicates: NDArray[np.float64]) -> tuple[float, float]:

@@ -86,13 +86,24 @@ def _arms(rows: Sequence[SideRow]) -> Iterator[str]:
 def _goals(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
     verdict = f"verdict, with all {len(cell.planned)} rows and {MIN_TRAININGS} trainings"
     yield from _table(
-        ("comparison", "n", "figure [95%]", "of these trainings [95%]", "goal", verdict),
+        (
+            "comparison",
+            "n",
+            "figure [95%]",
+            "each training",
+            "of these trainings [95%]",
+            "over tasks too [95%]",
+            "goal",
+            verdict,
+        ),
         (
             (
                 _NAMES[result.kind].format(left=result.left, right=result.right),
                 f"{result.n}" + (f" x {result.members}" if result.members > 1 else ""),
-                f"{_value(result)} {_bounds(result.interval, is_signed=_is_signed(result))}",
-                _bounds(result.interval_of_these_models, is_signed=_is_signed(result)),
+                _value(result),
+                ", ".join(_one(result, value) for value in result.by_training),
+                _interval(result, result.interval_of_these_models),
+                _interval(result, result.interval_over_tasks),
                 result.goal,
                 _verdict(result),
             )
@@ -145,7 +156,18 @@ def _is_signed(result: Result) -> bool:
 
 
 def _value(result: Result) -> str:
-    return f"{result.value:+.1f}" if _is_signed(result) else f"{result.value:.1f}"
+    value = _one(result, result.value)
+    if result.num_differing == 0:
+        return f"{value} (no outcome differs)"
+    return f"{value} {_interval(result, result.interval)}"
+
+
+def _one(result: Result, value: float) -> str:
+    return f"{value:+.1f}" if _is_signed(result) else f"{value:.1f}"
+
+
+def _interval(result: Result, bounds: tuple[float, float]) -> str:
+    return _bounds(bounds, is_signed=_is_signed(result))
 
 
 def _bounds(bounds: tuple[float, float], *, is_signed: bool = False) -> str:

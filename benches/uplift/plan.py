@@ -72,8 +72,8 @@ SEARCH = SearchSettings()
 ORACLE = CollectSettings(mode="greedy", max_steps=MAX_STEPS, root_rollouts=48, width=10)
 """The rollouts of the oracle; `LexicalScorer` plays them.
 
-More than a collection plays: a ceiling should not give up where 12 rollouts from the start fail.
-It still gives up where the heuristic never succeeds, so a better guide may pass it there.
+More than a collection plays, which gives up where 12 rollouts from the start fail. The oracle still
+gives up where 48 do, so a better guide may pass it there.
 """
 
 
@@ -84,7 +84,8 @@ class Arm:
     Attributes:
         name: What the tables and the arm's file are called.
         player: `random`; `policy`, which does not look ahead; `search`; or `oracle`, a greedy walk
-            along labels from rollouts whose rewards it sees. The oracle peeks: it is a ceiling.
+            along labels from rollouts whose rewards it sees, or where that fails a rollout that
+            reached the goal. The oracle peeks.
         guide: Who scores: a baseline's or a model's name; None for nobody.
         temperature: Of a policy: 0 takes the best candidate.
         guard: Of a policy: whether no action is taken twice on the same screen.
@@ -104,7 +105,9 @@ class Arm:
             return {"temperature": self.temperature, "guard": self.guard}
         if self.player == "search":
             return {"budget": self.budget, **asdict(SEARCH)}
-        return ORACLE.to_dict() if self.player == "oracle" else {}
+        if self.player == "oracle":
+            return {**ORACLE.to_dict(), "else": "rollout"}
+        return {}
 
 
 def make_arms(models: Sequence[str], *, has_shuffled: bool) -> list[Arm]:

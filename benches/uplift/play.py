@@ -24,7 +24,7 @@ from similar_fast.search.episodes import (
     run_search,
 )
 from similar_fast.search.search import Search
-from similar_fast.types import Scores, Step
+from similar_fast.types import Action, Scores, Step
 from uplift.guides import Guides, digest_of_steps, probe
 from uplift.plan import MAX_STEPS, ORACLE, SEARCH, Arm, row_name
 from uplift.rows import LOG, PACKED, adopt, check_rows, read_rows
@@ -234,17 +234,18 @@ class _Counted:
 
 
 def _walk(env: Environment, scorer: Scorer, *, arm: str, task: str, seed: int) -> Episode:
-    """The rollout oracle's episode: every step to the best label, whose rollouts saw rewards."""
+    """The rollout oracle's episode: what the greedy walk took, or a rollout that did better."""
     counted = _Counted(scorer)
     found = collect_episode(env, task, seed=seed, settings=ORACLE, cache=ScoreCache(counted))
     counts = found.counts
+    actions, success, is_done = _best_ending(found)
     return Episode(
         arm=arm,
         task=task,
         seed=seed,
-        success=bool(found.success),
-        is_done=_is_ended(found),
-        actions=tuple(str(action) for action in found.walked),
+        success=success,
+        is_done=is_done,
+        actions=tuple(map(str, actions)),
         env_steps=counts.env_steps,
         resets=counts.resets,
         scored_actions=counted.scored,
@@ -254,7 +255,18 @@ def _walk(env: Environment, scorer: Scorer, *, arm: str, task: str, seed: int) -
     )
 
 
-def _is_ended(found: LabelledEpisode) -> bool:
-    return any(
-        step.edge.is_final and (*step.path, step.action) == found.walked for step in found.steps
-    )
+def _best_ending(found: LabelledEpisode) -> tuple[tuple[Action, ...], bool, bool]:
+    """The walk's actions, or where it failed the shortest that reached the goal in a rollout.
+
+    A walk ends where every action leaves its screen as it was, whatever lies behind them, and
+    where labels of few rollouts lead it astray; the rollouts have seen the goal nevertheless.
+
+    Returns:
+        The actions, whether they reach the goal, and whether they end the episode.
+    """
+    endings = [step for step in found.steps if step.edge.is_final]
+    solved = [(*step.path, step.action) for step in endings if step.edge.successes]
+    if solved and not found.success:
+        return min(solved, key=len), True, True
+    is_done = any((*step.path, step.action) == found.walked for step in endings)
+    return found.walked, bool(found.success), is_done

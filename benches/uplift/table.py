@@ -32,7 +32,7 @@ MAIN_SEEDS, SEEN_SEEDS = range(3030, 3050), range(3000, 3030)
 
 _ARM = re.compile(r"(?P<training>(?P<model>.+?)(-s\d+)?)-(?P<way>greedy|guard|search-\d+)")
 _FIRST, _LAST = ("random", *BASELINES), "oracle"
-_SAME_FOR_ALL = ("env", "screens", "max_steps")
+_SAME_FOR_ALL, _OWN = ("env", "screens", "max_steps"), ("guide", "budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,11 @@ def cells(arms: Mapping[str, Sequence[Episode]], ranges: Iterable[range]) -> lis
         ranges: The ranges of seeds.
 
     Raises:
-        DataError: Two arms were played on different screens, or an arm is called as the mean of
+        DataError: Two arms were played on different screens, two searches with different settings,
+            two ways of one training with different models; or an arm is called as the mean of
             others.
     """
-    _check_screens(arms)
+    _check_comparable(arms)
     found = []
     for seeds in ranges:
         for group, tasks in GROUPS.items():
@@ -153,16 +154,23 @@ def _place(name: str) -> tuple[int, str, bool, int, str]:
     return place, model, "search-" in rest, int(budget) if budget.isdigit() else 0, name
 
 
-def _check_screens(arms: Mapping[str, Sequence[Episode]]) -> None:
-    first: tuple[str, dict[str, str]] | None = None
+def _check_comparable(arms: Mapping[str, Sequence[Episode]]) -> None:
+    """Refuses arms that saw other screens, searched otherwise, or are another model's by name."""
+    first: dict[tuple[str, str], tuple[str, str | None]] = {}
     for name, rows in arms.items():
         parts = parts_of(rows[0].arm)
-        first = first or (name, parts)
-        for key in _SAME_FOR_ALL:
-            if parts.get(key) != first[1].get(key):
+        match = _ARM.fullmatch(name)
+        is_search = match is not None and match["way"].startswith("search-")
+        shared = {key: "searches" for key in parts if is_search and key not in _OWN}
+        shared |= dict.fromkeys(_SAME_FOR_ALL, "arms")
+        if "guide" in parts:
+            shared["guide"] = training_of(name)
+        for key, who in shared.items():
+            where, value = first.setdefault((who, key), (name, parts.get(key)))
+            if parts.get(key) != value:
                 raise DataError(
-                    f"{name} was played with {key}={parts.get(key)}; expected "
-                    f"{first[1].get(key)} as {first[0]}, since arms are compared on the same"
+                    f"{name} was played with {key}={parts.get(key)}; expected {value} as {where}, "
+                    "since arms are compared on the same"
                 )
 
 
