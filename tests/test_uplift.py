@@ -20,7 +20,7 @@ from similar_fast.types import Action, Observation, Step
 from uplift.command import main
 from uplift.guides import Guides, digest_of_steps, probe
 from uplift.plan import BASELINES, BUDGETS, choose_arms, make_arms, row_name
-from uplift.rows import pack, packed_bytes, parts_of, read_folder, read_rows, short_name, unpack
+from uplift.rows import pack, packed_bytes, parts_of, read_folders, read_rows, short_name, unpack
 from uplift_rows import row
 
 Export = Callable[[str], tuple[Path, Path]]
@@ -90,7 +90,7 @@ def test_play_writes_a_row_an_episode_and_plays_none_twice(tmp_path: Path) -> No
     assert play(tmp_path, "--arms", "random,heuristic-*") == 0
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    arms = read_folder(tmp_path)
+    arms = read_folders(tmp_path)
     assert {name: len(rows) for name, rows in arms.items()} == dict.fromkeys(arms, 2)
     assert all(r.success for r in arms["heuristic-argmax"])
     assert all(r.env_steps <= 32 for r in arms["heuristic-search-32"])
@@ -290,12 +290,12 @@ def test_pack_keeps_the_packed_row_and_refuses_one_of_another_setting(tmp_path: 
 def test_rows_that_stand_there_twice_or_are_no_xz_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(2 * (ROWS[0].to_json() + "\n"))
     with pytest.raises(DataError, match=r"a\.jsonl:2: x seed 0 stands here twice"):
-        read_folder(tmp_path)
+        read_folders(tmp_path)
 
     (tmp_path / "a.jsonl").unlink()
     (tmp_path / "b.jsonl.xz").write_bytes(b"no xz")
     with pytest.raises(DataError, match="no xz file"):
-        read_folder(tmp_path)
+        read_folders(tmp_path)
 
 
 def test_command_lists_arms_and_refuses_what_it_cannot_do(

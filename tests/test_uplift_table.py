@@ -420,11 +420,14 @@ def test_table_command_prints_markdown_and_json(
 ) -> None:
     for name in ("heuristic-argmax", "mini-s0-guard", "mini-s1-guard"):
         found = rows(name, lambda _, seed: seed < 3035)
-        (tmp_path / f"{name}.jsonl").write_text("".join(r.to_json() + "\n" for r in found))
+        folder = tmp_path / str(name == "mini-s1-guard")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.jsonl").write_text("".join(r.to_json() + "\n" for r in found))
+    folders = list(map(str, tmp_path.iterdir()))
 
-    assert main(["table", str(tmp_path)]) == 0
+    assert main(["table", *folders]) == 0
     page = capsys.readouterr().out
-    assert main(["table", str(tmp_path), "--json"]) == 0
+    assert main(["table", *folders, "--json"]) == 0
     (document,) = json.loads(capsys.readouterr().out)
 
     assert "### train tasks, seeds 3030-3049" in page

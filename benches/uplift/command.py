@@ -12,7 +12,7 @@ from similar_fast.errors import SimilarFastError
 from uplift.page import document, markdown
 from uplift.plan import SHUFFLED, Arm, choose_arms, make_arms
 from uplift.play import Options, play_arms
-from uplift.rows import COMMITTED, pack, read_folder, unpack
+from uplift.rows import COMMITTED, pack, read_folders, unpack
 from uplift.table import MAIN_SEEDS, SEEN_SEEDS, cells
 
 __all__ = ["main"]
@@ -40,9 +40,16 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         command.add_argument("--out", type=Path, default=Path("runs/uplift"), metavar="DIR")
         command.add_argument("--rows", type=Path, default=COMMITTED, metavar="DIR")
-    table = commands.add_parser("table", help="the tables of a folder's rows")
+    table = commands.add_parser("table", help="the tables of the rows in one or more folders")
     table.set_defaults(run=_table)
-    table.add_argument("folder", nargs="?", type=Path, default=COMMITTED, help="logs, or packed")
+    table.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        default=[COMMITTED],
+        metavar="FOLDER",
+        help="logs, or packed (default: the committed rows)",
+    )
     table.add_argument(
         "--seeds",
         type=_range,
@@ -146,9 +153,10 @@ def _unpack(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    found = cells(read_folder(args.folder), args.seeds or (MAIN_SEEDS, SEEN_SEEDS))
+    found = cells(read_folders(*args.folders), args.seeds or (MAIN_SEEDS, SEEN_SEEDS))
     if not found:
-        raise ValueError(f"{args.folder} holds no row of these seeds and of the tables' tasks")
+        names = ", ".join(map(str, args.folders))
+        raise ValueError(f"no row in {names} is of these seeds and of the tables' tasks")
     models = list(dict.fromkeys(model for cell in found for model in cell.models))
     if args.json:
         print(json.dumps(document(found, models), indent=2))

@@ -3,6 +3,7 @@
 import lzma
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from similar_fast.errors import DataError
@@ -17,7 +18,7 @@ __all__ = [
     "check_rows",
     "pack",
     "parts_of",
-    "read_folder",
+    "read_folders",
     "read_rows",
     "short_name",
     "unpack",
@@ -167,15 +168,21 @@ def unpack(folder: Path, out: Path) -> dict[Path, int]:
     return counts
 
 
-def read_folder(folder: Path) -> dict[str, list[Episode]]:
-    """The rows of every arm in a folder, by the arm's short name; logs before packed files.
+def read_folders(*folders: Path) -> dict[str, list[Episode]]:
+    """The rows of every arm in the folders, by the arm's short name.
 
     Raises:
         DataError: A file is broken, or two of one arm hold rows of other models or settings.
-        FileNotFoundError: It holds no rows.
+        FileNotFoundError: A folder holds no rows.
     """
     arms: dict[str, list[Episode]] = {}
-    for path in [*sorted(folder.glob("*" + LOG)), *sorted(folder.glob("*" + PACKED))]:
+    found = [
+        [*sorted(folder.glob("*" + LOG)), *sorted(folder.glob("*" + PACKED))] for folder in folders
+    ]
+    for folder, paths in zip(folders, found, strict=True):
+        if not paths:
+            raise FileNotFoundError(f"{folder} holds no rows: *{LOG} or *{PACKED}")
+    for path in chain.from_iterable(found):
         rows = read_rows(path)
         if not rows:
             continue
@@ -184,6 +191,4 @@ def read_folder(folder: Path) -> dict[str, list[Episode]]:
         check_rows(rows, before[0].arm if before else None, path)
         there = {(row.task, row.seed) for row in before}
         before += [row for row in rows if (row.task, row.seed) not in there]
-    if not arms:
-        raise FileNotFoundError(f"{folder} holds no rows: *{LOG} or *{PACKED}")
     return arms
