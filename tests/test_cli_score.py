@@ -84,7 +84,7 @@ def test_score_names_the_fields_that_nothing_reads(
     code, _, err = run(capsys, *score_argv(source, tmp_path / "out.jsonl", exported("bert")[1]))
 
     assert code == 0
-    assert "fields that nothing reads: histroy" in err
+    assert "fields that nothing reads: 'histroy'" in err
 
 
 def test_the_document_counts_what_the_files_hold(

@@ -14,13 +14,13 @@ from similar_fast.dimensions import DIMENSIONS
 from similar_fast.errors import DataError
 from similar_fast.reward.model import RewardModel
 from similar_fast.score_file import (
-    MAX_UNKNOWN_FIELDS,
+    MAX_UNREAD_FIELDS,
     ScoreSummary,
     progress_path,
     rejected_path,
     score_file,
 )
-from similar_fast.steps_file import parse_row
+from similar_fast.steps_file import parse_row, unread_fields
 from similar_fast.types import Step
 
 Export = Callable[[str], tuple[Path, Path]]
@@ -224,14 +224,20 @@ def test_batches_of_no_rows_are_refused(model: RewardModel, tmp_path: Path) -> N
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_parse_row_names_the_file_the_line_and_fields_that_nothing_reads() -> None:
-    row = parse_row(as_bytes({**GOOD, "actions": [], "history": ["a"], "unknown": 1, "acton": 2}))
-
-    assert row.steps(Path()) == [Step(GOOD["instruction"], ("a",), GOOD["action"])]
-    assert row.unknown == ("unknown", "acton")
+def test_parse_row_names_the_file_and_the_line() -> None:
     with pytest.raises(DataError, match="no row of steps") as caught:
         parse_row(b"no row", path=Path("in.jsonl"), line=3)
+
     assert (caught.value.path, caught.value.line) == (Path("in.jsonl"), 3)
+
+
+def test_fields_that_nothing_reads_may_hold_anything_and_are_named() -> None:
+    text = b'{"instruction": "a", "action": "b", "acton": 1e999, "x": "\xff", "big": 1%s}' % (
+        b"0" * 5000
+    )
+
+    assert parse_row(text).steps(Path()) == [Step("a", (), "b")]
+    assert unread_fields(text) == ["acton", "x", "big"]
 
 
 def test_fields_that_nothing_reads_are_counted_once_and_up_to_a_limit(
@@ -242,8 +248,8 @@ def test_fields_that_nothing_reads_are_counted_once_and_up_to_a_limit(
 
     summary = score_file(model, write_lines(tmp_path, rows), out=out, batch_rows=5)
 
-    assert summary.unknown_fields == ("field 0", "note", *(f"field {i}" for i in range(1, 7)))
-    assert len(summary.unknown_fields) == MAX_UNKNOWN_FIELDS
+    assert summary.unread_fields == ("field 0", "note", *(f"field {i}" for i in range(1, 7)))
+    assert len(summary.unread_fields) == MAX_UNREAD_FIELDS
 
 
 def test_a_screenshot_is_read_from_the_rows_folder_when_it_is_asked_for(tmp_path: Path) -> None:

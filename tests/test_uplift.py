@@ -5,6 +5,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uplift.plan
@@ -13,6 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lock_env import LockEnv
 from similar_fast.baselines import LexicalScorer
+from similar_fast.collect.episode import Episode as LabelledEpisode
+from similar_fast.collect.episode import LabelledStep
+from similar_fast.collect.rollouts import Counts
+from similar_fast.collect.trie import Edge
 from similar_fast.envs.recorded import Recorded
 from similar_fast.errors import DataError, EnvError
 from similar_fast.search.episodes import Episode
@@ -200,6 +205,48 @@ def test_oracle_row_tells_the_actions_that_it_counts_as_solved(
         assert (found.success, found.is_done) == (success, is_done)
         assert found.resets > 1
         assert found.scored_actions > 0
+
+
+@pytest.mark.parametrize(
+    ("walked", "success", "expected"),
+    [
+        ("ab", True, ("ab", True, True)),  # though a shorter rollout reached the goal
+        ("ax", False, ("c", True, True)),
+        ("", False, ("c", True, True)),
+    ],
+)
+def test_oracle_takes_its_walk_or_else_the_shortest_rollout_that_reached_the_goal(
+    walked: str, *, success: bool, expected: tuple[str, bool, bool]
+) -> None:
+    steps = [final_step(text, is_solved=text != "ax") for text in ("abc", "ab", "ax", "c")]
+
+    assert best_ending(walked, success=success, steps=steps) == expected
+
+
+def test_oracle_that_saw_no_success_tells_where_its_walk_ended() -> None:
+    steps = [final_step("ax", is_solved=False)]
+
+    assert best_ending("ax", success=False, steps=steps) == ("ax", False, True)
+    assert best_ending("a", success=False, steps=steps) == ("a", False, False)
+
+
+def clicks(letters: str) -> tuple[Action, ...]:
+    return tuple(Action("click", ("button", letter, 0)) for letter in letters)
+
+
+def final_step(letters: str, *, is_solved: bool) -> LabelledStep:
+    *before, last = clicks(letters)
+    edge = Edge(rollouts=1, successes=int(is_solved), is_final=True)
+    unread: Any = None
+    return LabelledStep(tuple(before), last, unread, edge, unread, 0.0, 0.0)
+
+
+def best_ending(walked: str, *, success: bool, steps: list[LabelledStep]) -> tuple[str, bool, bool]:
+    found = LabelledEpisode(
+        *("a task", 1, "labelled", success, clicks(walked), 1.0, tuple(steps), Counts(), 0.0)
+    )
+    actions, is_solved, is_done = uplift.play._best_ending(found)  # its rule alone
+    return "".join(action.target[1] for action in actions), is_solved, is_done
 
 
 class OtherLock(LockEnv):

@@ -165,6 +165,10 @@ def test_cells_refuse_arms_of_different_screens() -> None:
             "embedding-search-128(c_puct=2.0,guide=cc)",
             "c_puct=2.0; expected 1.0 as mini-search-32",
         ),
+        ("mini-search-32(merge=True)", "embedding-search-128(solve=True)", "merge=None; expected"),
+        ("heuristic-argmax(guide=aa)", "heuristic-search-32(guide=bb)", "guide=bb; expected aa"),
+        ("heuristic-argmax(guide=aa)", "oracle(guide=bb)", "guide=bb; expected aa as heuristic"),
+        ("mini-s0-guard(guide=aa)", "mini-s1-guard(guide=aa)", "so was mini-s0; expected models"),
     ],
 )
 def test_cells_refuse_ways_of_other_models_and_searches_of_other_settings(
@@ -366,6 +370,16 @@ def test_a_ratio_to_an_arm_that_solves_nothing_is_left_out() -> None:
     cell = cell_of(rows("random", lambda *_: False), rows("mini-guard", lambda *_: True))
 
     assert [r.kind for r in compare(cell, "mini")] == []
+
+
+def test_a_ratio_to_an_arm_that_solves_next_to_nothing_is_told_for_each_training() -> None:
+    oracle = rows("oracle", lambda task, seed: (task, seed) == ("enter-text", 3032))
+    searches = [rows(f"mini-s{s}-search-128", lambda _, x, s=s: x < 3032 + s) for s in range(2)]
+
+    found = result(cell_of(oracle, *searches), "mini-search-128", "oracle", "share")
+
+    assert found.by_training == pytest.approx((400.0, 600.0))
+    assert found.value == pytest.approx(500.0)
 
 
 def test_a_goal_above_0_is_not_met_by_0() -> None:

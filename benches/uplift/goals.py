@@ -6,9 +6,11 @@ every arm that the comparison is about, and `MIN_TRAININGS` trainings of the mod
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
-from uplift.macro import Draws, common_seeds, interval, missing_pairs
+import numpy as np
+from numpy.typing import NDArray
+from uplift.macro import Draws, average, common_seeds, interval, missing_pairs
 from uplift.table import Cell, Side, side_rows, training_of
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "compare",
     "goals_without_figure",
 ]
+
+_Averages = TypeVar("_Averages", float, NDArray[np.float64])
 
 Kind = Literal["success", "difference", "share", "gain"]
 
@@ -241,8 +245,7 @@ def _compare(cell: Cell, model: str, comparison: Comparison) -> Result | None:
     value, bounds = _figure(draws, kind, left, right, has_new_members=True)
     _, of_these = _figure(draws, kind, left, right)
     _, over_tasks = _figure(draws, kind, left, right, has_new_members=True, has_new_tasks=True)
-    one = Draws(matched.seeds, num_draws=1)  # no interval is asked of these
-    alone = [_figure(one, kind, *sides)[0] for sides in _by_training(left, right)]
+    alone = [_alone(kind, matched.seeds, *sides) for sides in _by_training(left, right)]
     goal = comparison.goals.get(cell.group)
     sides = [left, *_compared_with(cell, comparison.other, right)]
     missing = () if goal is None else (*_lacking_trainings(left), *_lacking_rows(cell, sides))
@@ -351,11 +354,21 @@ def _figure(
     if right is None:
         return value, interval(drawn)
     other, beside = draws.macro(right.successes, **anew)
+    is_ratio = kind != "difference"
+    kept = beside > 0 if is_ratio else np.ones_like(beside, bool)
+    return _related(kind, value, other), interval(_related(kind, drawn[kept], beside[kept]))
+
+
+def _alone(kind: Kind, seeds: Mapping[str, Sequence[int]], left: Side, right: Side | None) -> float:
+    value = average(left.successes, seeds)
+    return value if right is None else _related(kind, value, average(right.successes, seeds))
+
+
+def _related(kind: Kind, value: _Averages, other: _Averages) -> _Averages:
+    """What one average is beside another: their difference, share or gain."""
     if kind == "difference":
-        return value - other, interval(drawn - beside)
-    less = 1.0 if kind == "gain" else 0.0
-    ratios = drawn[beside > 0] / beside[beside > 0]
-    return 100 * (value / other - less), interval(100 * (ratios - less))
+        return value - other
+    return 100 * (value / other - (1.0 if kind == "gain" else 0.0))
 
 
 def _words(goal: Goal) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "Macro",
     "Pair",
     "Successes",
+    "average",
     "common_seeds",
     "interval",
     "missing_pairs",
@@ -100,10 +101,9 @@ class Draws:
         weights = (
             _resampled(count, self.num_draws, (self._seed, count)) if has_new_members else None
         )
-        means, replicates = [], []
+        replicates = []
         for (task, seeds), picks in zip(self.seeds.items(), self._picks, strict=True):
             solved = np.array([[rows[task, seed] for seed in seeds] for rows in members], float)
-            means.append(solved.mean())
             if weights is None:
                 replicates.append(solved.mean(axis=0)[picks].mean(axis=1))
             else:
@@ -113,7 +113,21 @@ class Draws:
         drawn = (
             (self._task_weights.T * by_task).sum(axis=0) if has_new_tasks else by_task.mean(axis=0)
         )
-        return 100 * float(np.mean(means)), 100 * drawn
+        return average(members, self.seeds), 100 * drawn
+
+
+def average(members: Sequence[Successes], seeds: Mapping[str, Sequence[int]]) -> float:
+    """The macro average over members and tasks, in percent.
+
+    Args:
+        members: At least one; each knows every (task, seed) of `seeds`.
+        seeds: The seeds of each task; at least one.
+    """
+    by_task = [
+        np.mean([[rows[task, seed] for seed in found] for rows in members])
+        for task, found in seeds.items()
+    ]
+    return 100 * float(np.mean(by_task))
 
 
 def _resampled(count: int, num_draws: int, seed: tuple[int, int]) -> NDArray[np.float64]:

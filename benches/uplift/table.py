@@ -9,7 +9,7 @@ from similar_fast.envs.miniwob import HELD_OUT_TASKS, TRAIN_TASKS
 from similar_fast.errors import DataError
 from similar_fast.search.episodes import Episode
 from uplift.macro import Draws, Pair, common_seeds, interval
-from uplift.plan import BASELINES
+from uplift.plan import BASELINES, HEURISTIC
 from uplift.rows import parts_of
 
 __all__ = [
@@ -127,8 +127,8 @@ def cells(arms: Mapping[str, Sequence[Episode]], ranges: Iterable[range]) -> lis
 
     Raises:
         DataError: Two arms were played on different screens, two searches with different settings,
-            two ways of one training with different models; or an arm is called as the mean of
-            others.
+            two ways of one guide with different models, two trainings with one model; or an arm
+            is called as the mean of others.
     """
     _check_comparable(arms)
     found = []
@@ -145,7 +145,7 @@ def cells(arms: Mapping[str, Sequence[Episode]], ranges: Iterable[range]) -> lis
 
 
 def _place(name: str) -> tuple[int, str, bool, int, str]:
-    """Where an arm stands: baselines, models, the ceiling; whoever looks ahead after the others."""
+    """Where an arm stands: baselines, models, the oracle; whoever looks ahead after the others."""
     word, _, rest = name.partition("-")
     place = _FIRST.index(word) if word in _FIRST else len(_FIRST) + (name == _LAST)
     match = _ARM.fullmatch(name)
@@ -157,21 +157,42 @@ def _place(name: str) -> tuple[int, str, bool, int, str]:
 def _check_comparable(arms: Mapping[str, Sequence[Episode]]) -> None:
     """Refuses arms that saw other screens, searched otherwise, or are another model's by name."""
     first: dict[tuple[str, str], tuple[str, str | None]] = {}
-    for name, rows in arms.items():
-        parts = parts_of(rows[0].arm)
-        match = _ARM.fullmatch(name)
-        is_search = match is not None and match["way"].startswith("search-")
-        shared = {key: "searches" for key in parts if is_search and key not in _OWN}
-        shared |= dict.fromkeys(_SAME_FOR_ALL, "arms")
+
+    def check(name: str, who: str, key: str, value: str | None) -> None:
+        where, expected = first.setdefault((who, key), (name, value))
+        if value != expected:
+            raise DataError(
+                f"{name} was played with {key}={value}; expected {expected} as {where}, since arms "
+                "are compared on the same"
+            )
+
+    guides: dict[str, str] = {}
+    settings = {name: parts_of(rows[0].arm) for name, rows in arms.items()}
+    searches = {name: parts for name, parts in settings.items() if _is_search(name)}
+    for name, parts in settings.items():
+        for key in _SAME_FOR_ALL:
+            check(name, "arms", key, parts.get(key))
         if "guide" in parts:
-            shared["guide"] = training_of(name)
-        for key, who in shared.items():
-            where, value = first.setdefault((who, key), (name, parts.get(key)))
-            if parts.get(key) != value:
+            check(name, _guide_of(name), "guide", parts["guide"])
+            if guides.setdefault(parts["guide"], _guide_of(name)) != _guide_of(name):
                 raise DataError(
-                    f"{name} was played with {key}={parts.get(key)}; expected {value} as {where}, "
-                    "since arms are compared on the same"
+                    f"{name} was played with guide={parts['guide']}, and so was "
+                    f"{guides[parts['guide']]}; expected models of their own"
                 )
+    for key in sorted(set().union(*searches.values()) - set(_OWN)):
+        for name, parts in searches.items():
+            check(name, "searches", key, parts.get(key))
+
+
+def _is_search(name: str) -> bool:
+    match = _ARM.fullmatch(name)
+    return match is not None and match["way"].startswith("search-")
+
+
+def _guide_of(name: str) -> str:
+    """Who scores in an arm, by its name: a baseline, or a model's training."""
+    word = HEURISTIC if name == _LAST else name.partition("-")[0]
+    return word if word in BASELINES else training_of(name)
 
 
 def training_of(name: str) -> str:

@@ -24,10 +24,10 @@ from similar_fast.files.packing import NUM_MAGIC_BYTES, packing_of
 from similar_fast.files.whole_file import write_whole
 from similar_fast.models.tokens import whole_text
 from similar_fast.reward.model import RewardModel, ScoredRows
-from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row
+from similar_fast.steps_file import MAX_LINE_BYTES, StepRow, parse_row, unread_fields
 
 __all__ = [
-    "MAX_UNKNOWN_FIELDS",
+    "MAX_UNREAD_FIELDS",
     "ScoreSummary",
     "check_start",
     "progress_path",
@@ -35,7 +35,9 @@ __all__ = [
     "score_file",
 ]
 
-MAX_UNKNOWN_FIELDS = 8
+MAX_UNREAD_FIELDS = 8
+
+_NAME_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,15 @@ class ScoreSummary:
         scored_actions: Actions that have a score.
         rejected: Rows that are kept aside, whole or for one of their actions.
         cut_rows: Rows whose state did not fit the model's positions and was cut.
-        unknown_fields: Names in rows that nothing reads, the first `MAX_UNKNOWN_FIELDS` found.
+        unread_fields: Names in rows that nothing reads, the first `MAX_UNREAD_FIELDS` found, each
+            cut to 64 characters.
     """
 
     rows: int = 0
     scored_actions: int = 0
     rejected: int = 0
     cut_rows: int = 0
-    unknown_fields: tuple[str, ...] = ()
+    unread_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +237,14 @@ def _score_batch(
         }
         rejected.write(msgspec.json.encode(line) + b"\n")
     before = done.summary
-    unknown = (name for row in rows.values() for name in row.unknown)
+    names = (whole_text(name[:_NAME_CHARS]) for i in rows for name in unread_fields(batch[i]))
     return ScoreSummary(
         rows=before.rows + num_rows,
         scored_actions=before.scored_actions + scored_actions,
         rejected=before.rejected + len(errors),
         cut_rows=before.cut_rows + cut_rows,
-        unknown_fields=tuple(
-            islice(dict.fromkeys((*before.unknown_fields, *unknown)), MAX_UNKNOWN_FIELDS)
+        unread_fields=tuple(
+            islice(dict.fromkeys((*before.unread_fields, *names)), MAX_UNREAD_FIELDS)
         ),
     )
 

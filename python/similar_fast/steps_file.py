@@ -5,7 +5,7 @@ r"""Steps in a file, one JSON object a line: what `similar-fast score` reads.
      "screenshot": "shots/2.png", "actions": ["click button \"Buy\"", "click link \"Help\""]}
 
 A row names one `action`, or the candidate `actions` of one state. A screenshot is a path from the
-file's folder, or an absolute one. Further fields are left alone, and named by `StepRow`; `id` is
+file's folder, or an absolute one. Further fields are left alone, see `unread_fields`; `id` is
 copied to the row's scores.
 """
 
@@ -21,7 +21,7 @@ from similar_fast.errors import DataError
 from similar_fast.processing.images import MAX_BYTES
 from similar_fast.types import Step
 
-__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_screenshot"]
+__all__ = ["MAX_LINE_BYTES", "StepRow", "parse_row", "read_screenshot", "unread_fields"]
 
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line is no row."""
@@ -39,7 +39,6 @@ class StepRow:
         observation: The screen in words.
         screenshot: Path of a PNG, JPEG or WebP file, from the file's folder or absolute.
         id: Anything.
-        unknown: Names of the line's further fields, which nothing reads.
     """
 
     instruction: str
@@ -49,7 +48,6 @@ class StepRow:
     observation: str = ""
     screenshot: str | None = None
     id: Any = None
-    unknown: tuple[str, ...] = ()
 
     def steps(self, folder: Path) -> list[Step]:
         """The row's steps; the screenshot is read when a model asks for it.
@@ -66,7 +64,7 @@ class StepRow:
         ]
 
 
-_FIELDS = frozenset(field.name for field in fields(StepRow)) - {"unknown"}
+_FIELDS = frozenset(field.name for field in fields(StepRow))
 
 
 def parse_row(text: bytes, *, path: Path | None = None, line: int | None = None) -> StepRow:
@@ -83,15 +81,22 @@ def parse_row(text: bytes, *, path: Path | None = None, line: int | None = None)
             line=line,
         )
     try:
-        given = msgspec.json.decode(text, type=dict[str, Any])
-        unknown = tuple(name for name in given if name not in _FIELDS)
-        row = msgspec.convert({**given, "unknown": unknown}, StepRow)
+        row = msgspec.json.decode(text, type=StepRow)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise DataError(f"no row of steps: {err}", path=path, line=line) from err
     if (row.action is None) == (not row.actions):
         found = "both" if row.actions else "neither"
         raise DataError(f"the row has {found}; expected action or actions", path=path, line=line)
     return row
+
+
+def unread_fields(text: bytes) -> list[str]:
+    """The names in a row, as `parse_row` takes it, that nothing reads."""
+    try:
+        names = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    return [name for name in names if name not in _FIELDS]
 
 
 def read_screenshot(path: Path) -> bytes:

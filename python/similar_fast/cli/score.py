@@ -105,8 +105,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if summary.cut_rows:
         cut = count(summary.cut_rows, "row")
         output.text(f"  {cut} did not fit the model and lost the tokens that `num_cut` counts")
-    if summary.unknown_fields:
-        names = ", ".join(summary.unknown_fields)
+    if summary.unread_fields:
+        names = ", ".join(map(ascii, summary.unread_fields))
         output.note(f"fields that nothing reads: {names} (see `similar-fast score --help`)")
     if summary.rejected:
         output.note(f"{count(summary.rejected, 'row')} failed, with the reasons: {rejected}")
