@@ -125,8 +125,8 @@ class Result:
         interval: 95%, over seeds within tasks and over the training seeds; of a share or a gain
             without the draws in which the other solves nothing.
         interval_of_these_models: 95%, over seeds within tasks alone.
-        interval_over_tasks: 95%, over seeds, training seeds and the tasks of the group: what it
-            says of other tasks of that kind. No goal is judged by it.
+        interval_over_tasks: 95%, over seeds, training seeds and the tasks of the group: a guess
+            at what it says of other tasks of that kind. No goal is judged by it.
         by_training: The figure of each training by itself.
         num_differing: How many outcomes of (training, task, seed) differ; None without a right
             side.
