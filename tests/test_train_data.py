@@ -184,7 +184,9 @@ def test_no_pair_is_missed(found: list[StepRecord]) -> None:
         (a, b)
         for a in range(len(rows))
         for b in range(len(rows))
-        if rows.states[a] == rows.states[b] and totals[a] - totals[b] >= ALL.min_difference
+        if rows.states[a] == rows.states[b]
+        and rows.steps[a].action != rows.steps[b].action
+        and totals[a] - totals[b] >= ALL.min_difference
     }
     assert {tuple(pair) for pair in rows.pairs.tolist()} == expected
 
