@@ -315,17 +315,8 @@ def _has_success(seeds: Mapping[str, Sequence[int]], side: Side) -> bool:
 
 def _by_training(left: Side, right: Side | None) -> Iterator[tuple[Side, Side | None]]:
     """Each training beside the other side: its own other way to play, or the one arm there is."""
-    for i in range(len(left.members)):
-        both = [
-            None
-            if side is None
-            else side
-            if len(side.members) == 1
-            else Side(side.name, (side.members[i],), (side.names[i],))
-            for side in (left, right)
-        ]
-        assert both[0] is not None
-        yield both[0], both[1]
+    for place in range(len(left.members)):
+        yield left.part(place), None if right is None else right.part(place)
 
 
 def _num_differing(matched: _Matched) -> int | None:

@@ -54,6 +54,12 @@ class Side:
         """Whether each member solved each (task, seed)."""
         return [{pair: row.success for pair, row in rows.items()} for rows in self.members]
 
+    def part(self, place: int) -> "Side":
+        """One member by itself; where there is but one, that one whatever the place."""
+        if len(self.members) == 1:
+            return self
+        return Side(self.name, (self.members[place],), (self.names[place],))
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:

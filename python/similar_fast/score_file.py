@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 MAX_UNREAD_FIELDS = 8
+"""So many names of fields that nothing reads are told."""
 
 _NAME_CHARS = 64
 
